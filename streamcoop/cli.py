@@ -1,0 +1,117 @@
+"""The `streamcoop` command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ledger.errors import DomainError
+from ledger.store.checking import Report, check_books
+from streamcoop import migrate as migrations
+from streamcoop.accounts import service as accounts
+from streamcoop.clock import now
+from streamcoop.database import engine, transaction
+from streamcoop.settings import data_dir, settings
+
+OPERATOR_ROLES = ["listener", "operator", "treasurer"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="streamcoop")
+def main() -> None:
+    """A music streaming co-operative with a shared ledger.
+
+    Commands find a running service by its data folder: STREAMCOOP_DATA_DIR, else one under your data home.
+    """
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65_535), help="0 takes a free one.")
+@click.option("--operator-email", default="operator@streamcoop.example", show_default=True, help="First start only.")
+def run(host: str, port: int, operator_email: str) -> None:
+    """Run the whole service on this machine, with nothing to set up. Ctrl-C stops all of it."""
+    from streamcoop.embedded import supervisor  # the other commands run where no embedded part is installed
+
+    try:
+        supervisor.run(data_dir(), host, port, operator_email=operator_email)
+    except supervisor.REFUSALS as refusal:
+        raise click.ClickException(str(refusal)) from refusal
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database to this version's schema (needs STREAMCOOP_DATABASE_OWNER_URL)."""
+    owner_url = settings().database_owner_url
+    if owner_url is None:
+        raise click.ClickException("STREAMCOOP_DATABASE_OWNER_URL is not set: migrations run as the owner")
+    migrations.migrate(owner_url.get_secret_value())
+    click.echo("The database has this version's schema.")
+
+
+@main.command()
+@click.option("--operator-email", required=True, help="The first operator's e-mail address.")
+@click.option("--operator-password-file", required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def found(operator_email: str, operator_password_file: Path) -> None:
+    """Found the co-op with the settings' values, and make its first operator. Safe to repeat."""
+    password = operator_password_file.read_text(encoding="utf-8").strip()
+    with transaction() as session:
+        founded = migrations.found(session, settings(), now())
+    try:
+        with transaction() as session:
+            accounts.open_account(session, operator_email, password, "Operator", OPERATOR_ROLES, now())
+    except accounts.EmailTaken:
+        pass  # founded before
+    click.echo("The co-op is founded." if founded else "The co-op was founded before.")
+
+
+@main.command("check-books")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def check_books_command(as_json: bool) -> None:
+    """Add up the books again from zero and compare. Exit status 1 if anything disagrees."""
+    with engine().connect().execution_options(isolation_level="REPEATABLE READ") as conn, conn.begin():
+        conn.exec_driver_sql("set transaction read only")
+        conn.exec_driver_sql("set local statement_timeout = 0")
+        report = check_books(conn)
+    if as_json:
+        click.echo(json.dumps({**asdict(report), "balanced": report.balanced}, indent=2))
+    else:
+        _print_report(report)
+    sys.exit(0 if report.balanced else 1)
+
+
+def _print_report(report: Report) -> None:
+    console = Console(highlight=False)
+    wrong = {finding.check for finding in report.findings}
+    for check in report.checks:
+        console.print(f"  [red]✗ {check}[/red]" if check in wrong else f"  [green]✓[/green] {check}")
+    if report.findings:
+        table = Table("what", "where", "kept", "added up again", title="What disagrees")
+        for finding in report.findings:
+            table.add_row(finding.check, finding.subject, str(finding.kept), str(finding.added_up))
+        console.print(table)
+    verdict = "The books balance" if report.balanced else "THE BOOKS DO NOT BALANCE"
+    console.print(f"{verdict}: {report.transfers:,} transfers, {report.plays:,} plays.")
+
+
+@main.command()
+@click.argument("email")
+@click.argument("roles", nargs=-1, required=True, type=click.Choice(["listener", "artist", "treasurer", "operator"]))
+def roles(email: str, roles: tuple[str, ...]) -> None:
+    """Give the account EMAIL exactly these ROLES."""
+    try:
+        with transaction() as session:
+            accounts.set_roles(session, accounts.user_by_email(session, email).id, list(roles))
+    except DomainError as refusal:
+        raise click.ClickException(str(refusal)) from refusal
+    click.echo(f"{email}: {', '.join(sorted(roles))}")
+
+
+if __name__ == "__main__":
+    main()

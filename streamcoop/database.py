@@ -1,0 +1,97 @@
+"""PostgreSQL as the service reaches it: SQLAlchemy for the synchronous rooms, psycopg for the hot path.
+
+One request or task is one transaction: it is opened and committed here, never in a service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Annotated, Any
+
+from fastapi import Depends
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+from sqlalchemy import Engine, MetaData, create_engine
+from sqlalchemy.orm import DeclarativeBase, Session
+
+from streamcoop.settings import settings
+
+POOL_SIZE = 20
+ASYNC_POOL_MIN = 2
+ASYNC_POOL_MAX = 10
+POOL_TIMEOUT_S = 10
+# No write transaction lasts over about two seconds; what takes this long has gone wrong.
+STATEMENT_TIMEOUT_MS = 30_000
+LOCK_TIMEOUT_MS = 10_000
+_SESSION_OPTIONS = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC"
+
+
+class Base(DeclarativeBase):
+    """The service's own tables. The books are `ledger.store`'s, as SQL."""
+
+    metadata = MetaData(
+        schema="coop",
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s",
+            "uq": "%(table_name)s_%(column_0_N_name)s_unique",
+            "ck": "%(table_name)s_%(constraint_name)s",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "pk": "%(table_name)s_pkey",
+        },
+    )
+
+
+def with_driver(url: str) -> str:
+    """A PostgreSQL URL as SQLAlchemy wants it, with psycopg 3 as its driver."""
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+@cache
+def engine() -> Engine:
+    """This process's engine, made at first use."""
+    return create_engine(
+        with_driver(settings().database_url.get_secret_value()),
+        pool_size=POOL_SIZE,
+        pool_timeout=POOL_TIMEOUT_S,
+        pool_pre_ping=True,
+        connect_args={"options": _SESSION_OPTIONS},
+    )
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """A session whose work is committed at the end, or rolled back by an exception."""
+    with Session(engine(), expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+def _request_transaction() -> Iterator[Session]:
+    with transaction() as session:
+        yield session
+
+
+# Scope "function": committed before the answer is sent, so nothing is promised that is not durable.
+Transaction = Annotated[Session, Depends(_request_transaction, scope="function")]
+
+
+async def _prepare(conn: AsyncConnection[Any]) -> None:
+    await conn.set_autocommit(True)
+
+
+def async_pool() -> AsyncConnectionPool[AsyncConnection[Any]]:
+    """A pool for the asynchronous rooms (playback, and who a request is from). Opened by the caller.
+
+    Its connections are in autocommit mode: a transaction there is opened by name.
+    """
+    return AsyncConnectionPool(
+        settings().database_url.get_secret_value(),
+        min_size=ASYNC_POOL_MIN,
+        max_size=ASYNC_POOL_MAX,
+        timeout=POOL_TIMEOUT_S,
+        kwargs={"options": _SESSION_OPTIONS},
+        configure=_prepare,
+        check=AsyncConnectionPool.check_connection,
+        open=False,
+    )

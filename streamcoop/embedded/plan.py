@@ -1,0 +1,207 @@
+"""What one start of the service consists of: places in the data folder, secrets, and the programs to run."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamcoop.embedded import ports
+from streamcoop.embedded.private import PRIVATE_FOLDER_MODE, generated_once
+from streamcoop.settings import PREFIX
+
+# Root's PostgreSQL runs as an account that has to pass through the folder; whatever else is in it is closed by itself.
+ROOT_FOLDER_MODE = 0o711
+OPERATOR_PASSWORD_BYTES = 12
+KEY_BYTES = 32
+# What uvicorn gives to streams that are under way when it is stopped.
+API_GRACE_S = 5
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where everything is in the data folder."""
+
+    root: Path
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "secrets"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def postgres(self) -> Path:
+        return self.root / "postgres"
+
+    @property
+    def chain(self) -> Path:
+        return self.root / "chain"
+
+    @property
+    def objects(self) -> Path:
+        return self.root / "objects"
+
+    @property
+    def beat(self) -> Path:
+        return self.root / "beat"
+
+    @property
+    def registrar_key(self) -> Path:
+        return self.secrets / "registrar_key"
+
+    @property
+    def operator_password(self) -> Path:
+        return self.secrets / "operator_password"
+
+    @property
+    def running(self) -> Path:
+        """There while the service runs: a line of JSON that tells other programs where."""
+        return self.root / "running.json"
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What is generated at the first start and kept in `<data_dir>/secrets`."""
+
+    secret_key: str
+    registrar_key: str
+    operator_email: str
+    operator_password: str
+    is_first_start: bool
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One start: where, with what, and reached how."""
+
+    places: Places
+    credentials: Credentials
+    host: str
+    port: int
+    chain_port: int
+
+    @property
+    def address(self) -> str:
+        return address_of(self.host, self.port)
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The programs of the service as argument lists. `workers` is by name, in the order of their start."""
+
+    chain: Sequence[str]
+    migrate: Sequence[str]
+    found: Sequence[str]
+    workers: Mapping[str, Sequence[str]]
+    api: Sequence[str]
+
+
+def make_root(folder: Path) -> Path:
+    """Create the data folder if it is not there, closed to others as far as it can be, and return its full path."""
+    root = folder.resolve()
+    root.mkdir(mode=ROOT_FOLDER_MODE if os.geteuid() == 0 else PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
+    return root
+
+
+def make_setup(root: Path, host: str, port: int, operator_email: str) -> Setup:
+    """Make the folders and secrets that are missing. For the holder of the folder's lock. `port` 0 is a free one."""
+    places = Places(root)
+    for folder in (places.secrets, places.logs, places.chain, places.objects, places.beat):
+        folder.mkdir(mode=PRIVATE_FOLDER_MODE, exist_ok=True)
+    credentials = _credentials(places, operator_email)
+    return Setup(places, credentials, host, port or ports.any_free(host), ports.stable(places.chain / "port"))
+
+
+def _credentials(places: Places, operator_email: str) -> Credentials:
+    is_first_start = not places.operator_password.exists()
+    return Credentials(
+        secret_key=generated_once(
+            places.secrets / "secret_key", lambda: base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+        ),
+        registrar_key=generated_once(places.registrar_key, lambda: f"0x{secrets.token_hex(KEY_BYTES)}"),
+        operator_email=generated_once(places.secrets / "operator_email", lambda: operator_email),
+        operator_password=generated_once(
+            places.operator_password, lambda: secrets.token_urlsafe(OPERATOR_PASSWORD_BYTES)
+        ),
+        is_first_start=is_first_start,
+    )
+
+
+def service_commands(setup: Setup) -> Commands:
+    """The real programs, run by this Python."""
+    places = setup.places
+    chain = ("--data", places.chain, "--port", setup.chain_port, "--registrar-key-file", places.registrar_key)
+    operator = ("--operator-email", setup.credentials.operator_email)
+    server = ("--host", setup.host, "--port", setup.port, "--no-access-log", "--timeout-graceful-shutdown", API_GRACE_S)
+    return Commands(
+        chain=_module("streamcoop.embedded.chain", *chain),
+        migrate=_module("streamcoop.cli", "migrate"),
+        found=_module("streamcoop.cli", "found", *operator, "--operator-password-file", places.operator_password),
+        workers={
+            "worker": _worker("worker", "credits,royalties,chain,default", 2),
+            "media": _worker("media", "media", 1),
+            "beat": _module("celery", "-A", "workers.app", "beat", "-s", places.beat / "schedule", "--pidfile="),
+        },
+        api=_module("uvicorn", "streamcoop.app:create_app", "--factory", *server),
+    )
+
+
+def _module(name: str, *arguments: str | Path | int) -> list[str]:
+    return [sys.executable, "-m", name, *map(str, arguments)]
+
+
+def _worker(name: str, queues: str, concurrency: int) -> list[str]:
+    arguments = ("--queues", queues, "--concurrency", concurrency, "--hostname", f"{name}@%h", "--loglevel", "INFO")
+    # One machine, known workers: they need not find one another.
+    lone = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+    return _module("celery", "-A", "workers.app", "worker", *arguments, *lone)
+
+
+def child_environment(places: Places) -> dict[str, str]:
+    """The environment of the service's programs: ours, and where the data folder is."""
+    return {**os.environ, f"{PREFIX}DATA_DIR": str(places.root), "PYTHONUNBUFFERED": "1"}
+
+
+def source_root() -> Path:
+    """The folder `streamcoop` and `workers` are imported from: a checkout need not be installed."""
+    return Path(__file__).resolve().parents[2]
+
+
+def is_configured(name: str) -> bool:
+    """Whether our own environment sets this setting (named without its prefix)."""
+    return f"{PREFIX}{name}" in os.environ
+
+
+def configured() -> dict[str, str]:
+    """The settings in our own environment, by their names without the prefix."""
+    return {
+        name.removeprefix(PREFIX): value
+        for name, value in os.environ.items()
+        if name.startswith(PREFIX) and name != f"{PREFIX}DATA_DIR"
+    }
+
+
+def service_env(settings: Mapping[str, str]) -> str:
+    """The text of `service.env`: settings by their names without the prefix, quoted for dotenv."""
+
+    def quoted(value: str) -> str:
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+    return "".join(f"{PREFIX}{name}={quoted(value)}\n" for name, value in sorted(settings.items()))
+
+
+def address_of(host: str, port: int) -> str:
+    """Where somebody on this machine reaches a server that listens on `host`."""
+    everywhere = {"0.0.0.0": ports.LOOPBACK, "::": "::1"}  # noqa: S104  # compared with, not bound
+    reachable = everywhere.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"

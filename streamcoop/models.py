@@ -1,0 +1,9 @@
+"""Every table of the service, so that migrations know them all."""
+
+from streamcoop.accounts import models as accounts
+from streamcoop.catalogue import models as catalogue
+from streamcoop.governance import models as governance
+from streamcoop.membership import models as membership
+from streamcoop.royalties import models as royalties
+
+__all__ = ["accounts", "catalogue", "governance", "membership", "royalties"]

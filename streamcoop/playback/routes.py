@@ -1,0 +1,211 @@
+"""Playback over HTTP."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+
+from ledger.recording import Recorded
+from ledger.store.recording import Outcome
+from streamcoop.accounts.principals import Listener
+from streamcoop.catalogue.lookup import Playable
+from streamcoop.clock import Now
+from streamcoop.clock import now as clock
+from streamcoop.errors import NotFound, NotPermitted, NotSignedIn
+from streamcoop.playback import delivery, service
+from streamcoop.playback.desk import Overloaded, PlaybackDesk
+from streamcoop.playback.ranges import RangeNotSatisfiable, parse
+from streamcoop.playback.rule import Meter
+from streamcoop.playback.schemas import OpenPlay, PlayOut, RecordedOut, RecordPlay
+from streamcoop.playback.tokens import TOKEN_LENGTH_MAX, PlayToken, PlayTokenExpired, PlayTokenRefused
+from streamcoop.problems import answers, slug
+
+router = APIRouter(tags=["playback"])
+
+_DECIDED = (
+    service.InsufficientCredit,
+    service.OverBudget,
+    service.StoppedBefore,
+    service.PriceMoved,
+    service.AlreadyOwned,
+    service.PlayIdReused,
+    service.TooEarly,
+)
+_BY_TOKEN = (NotSignedIn, NotPermitted, PlayTokenRefused, PlayTokenExpired, NotFound, Overloaded)
+_AUDIO = {"audio/mpeg": {}, "audio/webm": {}}
+
+
+def _desk(request: Request) -> PlaybackDesk:
+    desk: PlaybackDesk = request.app.state.desk
+    return desk
+
+
+Desk = Annotated[PlaybackDesk, Depends(_desk)]
+RangeHeader = Annotated[str | None, Header(alias="Range", description="One range of bytes (RFC 9110).")]
+
+
+@router.post(
+    "/api/v1/plays",
+    status_code=201,
+    responses=answers(NotSignedIn, NotPermitted, NotFound, service.NoRendition, service.AlreadyOwned),
+)
+async def open_play(wanted: OpenPlay, listener: Listener, desk: Desk, now: Now) -> PlayOut:
+    """Open a play: what it will cost, what is left until you own the track, and where its audio is. Charges nothing."""
+    opened = await service.open_play(desk, listener, wanted.track_id, wanted.kind, wanted.codec, now)
+    token, track, rule = opened.token, opened.track, desk.rule
+    return PlayOut(
+        play_id=token.play_id,
+        play_token=opened.sealed,
+        stream_url=f"/stream/{opened.sealed}",
+        kind=token.kind,
+        free=not token.metered,
+        ordinal=token.ordinal,
+        plays_to_own=opened.tariff.plays,
+        price_micro=token.price_micro,
+        price_money_micro=desk.credit_price.value_micro(token.price_micro),
+        left_to_own_micro=opened.left_micro,
+        left_to_own_money_micro=desk.credit_price.value_micro(opened.left_micro),
+        currency=desk.currency,
+        duration_ms=track.duration_ms,
+        counts_after_ms=rule.listen_ms(track.duration_ms) if token.kind == "play" else 0,
+        free_ms=rule.free_ms(track.duration_ms),
+        expires_at=datetime.fromtimestamp(token.expires_ms / 1000, UTC),
+        refusal=f"/problems/{slug(service.REFUSALS[opened.refused.reason])}" if opened.refused else None,
+        missing_micro=opened.refused.missing_micro if opened.refused else 0,
+    )
+
+
+@router.post("/api/v1/plays/record", responses=answers(*_BY_TOKEN, *_DECIDED, service.NotMetered))
+async def record_play(wanted: RecordPlay, listener: Listener, desk: Desk, now: Now) -> RecordedOut:
+    """Make a play count: from T after its opening, or at once when skipping ahead; a buy-out at once.
+
+    Safe to repeat: the same play is counted once and answered alike.
+    """
+    token = service.read_token(desk, wanted.play_token, listener, now)
+    return _recorded(desk, await service.record_play(desk, token, wanted.skip_ahead, now))
+
+
+def _recorded(desk: PlaybackDesk, outcome: Outcome) -> RecordedOut:
+    decision, recorded_at = outcome.decision, outcome.recorded_at
+    if not isinstance(decision, Recorded) or recorded_at is None:
+        raise TypeError("only a recorded play has this answer")
+    claim = decision.claim
+    return RecordedOut(
+        play_id=claim.play_id,
+        track_id=claim.track_id,
+        kind=claim.kind,
+        ordinal=claim.ordinal,
+        price_micro=claim.price_micro,
+        price_money_micro=desk.credit_price.value_micro(claim.price_micro),
+        currency=desk.currency,
+        recorded_at=recorded_at,
+        owned=decision.completes,
+    )
+
+
+@router.api_route(
+    "/stream/{play_token}",
+    methods=["GET", "HEAD"],
+    response_class=Response,
+    responses=answers(*_BY_TOKEN, *_DECIDED, RangeNotSatisfiable)
+    | {
+        200: {"content": _AUDIO, "description": "The whole rendition."},
+        206: {"content": _AUDIO, "description": "A range of it."},
+    },
+)
+async def stream(
+    play_token: Annotated[str, Path(max_length=TOKEN_LENGTH_MAX)],
+    listener: Listener,
+    desk: Desk,
+    request: Request,
+    now: Now,
+    range_header: RangeHeader = None,
+    skip_ahead: Annotated[bool, Query(description="Count the play at once, to jump beyond the free part.")] = False,
+) -> Response:
+    """The audio of an opened play. The free part is always sent; what lies beyond it once the play is recorded.
+
+    Asking for bytes beyond the free part records the play; before T that is refused with 425.
+    """
+    token = service.read_token(desk, play_token, listener, now)
+    async with desk.pool.connection() as conn:
+        track = await service.find_track(conn, token.track_id, listener)
+    rendition = track.renditions.get(token.codec)
+    if rendition is None:
+        raise service.NoRendition(codec=token.codec)
+    store = request.app.state.objects
+    if not token.metered:
+        return delivery.whole(store, rendition.object_key, rendition.size, rendition.content_type, range_header)
+    meter = _meter(desk, track, token)
+    asked = parse(range_header, rendition.size)
+    recorded = desk.is_recorded(token.play_id)
+    if not recorded and request.method == "GET" and (asked.start >= meter.free_bytes or skip_ahead):
+        await service.record_play(desk, token, skip_ahead, now)
+        recorded = True
+    play = delivery.Play(
+        meter=meter,
+        opened_ms=token.opened_ms,
+        counts_from_ms=token.opened_ms + meter.listen_ms,
+        record=partial(_record_in_mid_stream, desk, token),
+    )
+    return delivery.PacedResponse(store, rendition.object_key, rendition.content_type, asked, play, recorded)
+
+
+async def _record_in_mid_stream(desk: PlaybackDesk, token: PlayToken) -> None:
+    await service.record_play(desk, token, False, clock())
+
+
+def _meter(desk: PlaybackDesk, track: Playable, token: PlayToken) -> Meter:
+    rendition = track.renditions[token.codec]
+    return Meter(
+        size=rendition.size,
+        header_bytes=rendition.header_bytes,
+        duration_ms=rendition.duration_ms,
+        listen_ms=desk.rule.listen_ms(track.duration_ms),
+        free_ms=desk.rule.free_ms(track.duration_ms),
+    )
+
+
+@router.get(
+    "/api/v1/tracks/{track_id}/preview",
+    response_class=Response,
+    responses=answers(NotFound, RangeNotSatisfiable)
+    | {200: {"content": {"audio/mpeg": {}}, "description": "The preview."}, 206: {"content": {"audio/mpeg": {}}}},
+)
+async def preview(track_id: UUID, desk: Desk, request: Request, range_header: RangeHeader = None) -> Response:
+    """The beginning of a published track, for anybody."""
+    async with desk.pool.connection() as conn:
+        track = await service.find_track(conn, track_id, None)
+    clip = track.renditions.get("preview")
+    if clip is None or track.release_state != "published":
+        raise NotFound
+    return delivery.whole(request.app.state.objects, clip.object_key, clip.size, clip.content_type, range_header)
+
+
+@router.get(
+    "/api/v1/tracks/{track_id}/original",
+    response_class=Response,
+    responses=answers(NotSignedIn, NotPermitted, NotFound, RangeNotSatisfiable)
+    | {200: {"content": {"application/octet-stream": {}}, "description": "The file as uploaded."}, 206: {}},
+)
+async def original(
+    track_id: UUID, listener: Listener, desk: Desk, request: Request, now: Now, range_header: RangeHeader = None
+) -> Response:
+    """Download the original of a track you own, byte for byte as its artist uploaded it."""
+    tariff = await desk.tariff_in(desk.calendar.epoch_at(now))
+    async with desk.pool.connection() as conn:
+        track = await service.find_track(conn, track_id, listener)
+        standing = await service.standing_of(conn, listener.user_id, track_id, now)
+    if track.artist_owner_id != listener.user_id and not tariff.owns(standing.progress[track_id]):
+        raise NotFound
+    return delivery.whole(
+        request.app.state.objects,
+        track.original_key,
+        track.original_size,
+        track.original_content_type,
+        range_header,
+        filename=track.original_name,
+    )

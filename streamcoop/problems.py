@@ -1,0 +1,139 @@
+"""How refusals reach a client: RFC 9457 problem documents, from one table of errors and statuses.
+
+An error's `type` is stable: a client may rely on it. Its title is the error's own sentence, and its
+facts are the members beside it. 422 is for malformed payloads only.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+import psycopg
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from psycopg_pool import PoolTimeout as AsyncPoolTimeout
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+from ledger.errors import DomainError
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+_STATUS: dict[type[DomainError], HTTPStatus] = {}
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457). Further members tell the facts of the case."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="Stable address of the kind of problem.", examples=["/problems/not-found"])
+    title: str = Field(description="What went wrong, in a sentence.")
+    status: int
+    detail: str | None = None
+
+
+class FieldError(BaseModel):
+    """One field at fault."""
+
+    field: str
+    message: str
+
+
+class MalformedProblem(Problem):
+    """A payload that does not have the documented form."""
+
+    errors: list[FieldError]
+
+
+def slug(error: type[DomainError]) -> str:
+    """`InsufficientCredit` → `insufficient-credit`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", error.__name__).lower()
+
+
+def register(statuses: dict[type[DomainError], HTTPStatus]) -> None:
+    """Add a feature's errors to the table."""
+    _STATUS.update(statuses)
+
+
+def status_of(error: type[DomainError]) -> HTTPStatus:
+    """An error's status. An error missing from the table is our own fault: 500."""
+    for kind in error.__mro__:
+        if kind in _STATUS:
+            return _STATUS[kind]
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def problem(
+    status: HTTPStatus | int, type_: str, title: str, headers: dict[str, str] | None = None, **facts: Any
+) -> JSONResponse:
+    """A problem document as a response."""
+    body = {"type": f"/problems/{type_}", "title": title, "status": int(status), **facts}
+    return JSONResponse(body, status_code=int(status), media_type=MEDIA_TYPE, headers=headers)
+
+
+def document(error: DomainError) -> JSONResponse:
+    """A domain error as a response. `retry_after_s` among its facts also becomes the header."""
+    facts = dict(error.facts)
+    headers = {"Retry-After": str(facts["retry_after_s"])} if "retry_after_s" in facts else None
+    status = status_of(type(error))
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers = {"WWW-Authenticate": 'Bearer realm="streamcoop"'}
+    return problem(status, slug(type(error)), type(error).__doc__ or "", headers, **facts)
+
+
+def answers(*errors: type[DomainError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may refuse with these errors, for the OpenAPI document."""
+    by_status: dict[int, list[type[DomainError]]] = {}
+    for error in errors:
+        by_status.setdefault(int(status_of(error)), []).append(error)
+    return {
+        status: {
+            "model": Problem,
+            "description": " ".join(f"`{slug(e)}`: {e.__doc__}" for e in of_status),
+            "content": {MEDIA_TYPE: {}},
+        }
+        for status, of_status in by_status.items()
+    }
+
+
+def _field(location: Iterable[str | int]) -> str:
+    parts = [str(part) for part in location]
+    return ".".join(parts[1:]) or parts[0]
+
+
+def install(app: FastAPI) -> None:
+    """Answer every refusal with a problem document."""
+
+    @app.exception_handler(DomainError)
+    async def refuse(_: Request, error: DomainError) -> JSONResponse:
+        return document(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+        errors = [{"field": _field(e["loc"]), "message": e["msg"]} for e in error.errors()]
+        title = "The request does not have the documented form."
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "malformed", title, errors=errors)
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> JSONResponse:
+        phrase = HTTPStatus(error.status_code).phrase
+        kind = phrase.lower().replace(" ", "-")
+        return problem(error.status_code, kind, str(error.detail or phrase), dict(error.headers or {}) or None)
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(PoolTimeout)
+    @app.exception_handler(psycopg.OperationalError)
+    @app.exception_handler(AsyncPoolTimeout)
+    async def database_away(_: Request, error: Exception) -> JSONResponse:
+        log.error("database unavailable", extra={"error": type(error).__name__})
+        title = "The service cannot reach its database just now."
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "database-unavailable", title, {"Retry-After": "2"})

@@ -1,0 +1,218 @@
+"""Splits: versions by epoch, consent by each payee, and holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from http import HTTPStatus
+from uuid import UUID
+
+from sqlalchemy import delete, select, text, update
+from sqlalchemy.orm import Session
+
+from ledger.errors import DomainError
+from ledger.ids import new_id
+from ledger.royalties import Share, check_split
+from ledger.store import closing
+from ledger.store.closing import TrackEpoch
+from ledger.store.terms import Founding
+from streamcoop.accounts import service as accounts
+from streamcoop.catalogue import lookup
+from streamcoop.errors import NotFound
+from streamcoop.problems import register
+from streamcoop.royalties.models import Hold, Split, SplitShare
+
+WHOLE_BP = 10_000
+NO_CONSENT = "no-consent"
+
+
+class UnknownPayee(DomainError):
+    """A payee needs an account before she can be given a share."""
+
+
+class HoldWhat(DomainError):
+    """A hold is on one track or on one payee."""
+
+
+class HeldAlready(DomainError):
+    """This is held already."""
+
+
+register({UnknownPayee: HTTPStatus.BAD_REQUEST, HoldWhat: HTTPStatus.BAD_REQUEST, HeldAlready: HTTPStatus.CONFLICT})
+
+
+def propose(
+    session: Session,
+    founding: Founding,
+    owner: UUID,
+    track_id: UUID,
+    shares: Sequence[tuple[str, int]],
+    now: datetime,
+) -> tuple[Split, list[SplitShare]]:
+    """A new split of one's own track over (e-mail, basis points), in force from the next epoch's start.
+
+    The owner consents by proposing. Raises NotFound for another's track, UnknownPayee, and
+    SharesDoNotAddUp.
+    """
+    lookup.require_own_track(session, owner, track_id)
+    payees = []
+    for email, share_bp in shares:
+        try:
+            payees.append((accounts.user_by_email(session, email).id, share_bp))
+        except NotFound as unknown:
+            raise UnknownPayee(field="payee_email", payee_email=email) from unknown
+    check_split([Share(str(payee), share_bp) for payee, share_bp in payees])
+    split = Split(
+        id=new_id(),
+        track_id=track_id,
+        effective_epoch=founding.calendar.epoch_at(now) + 1,
+        proposed_by=owner,
+        proposed_at=now,
+    )
+    session.add(split)
+    session.flush()
+    rows = [
+        SplitShare(split_id=split.id, payee=payee, share_bp=bp, consented_at=now if payee == owner else None)
+        for payee, bp in payees
+    ]
+    session.add_all(rows)
+    return split, rows
+
+
+def versions(session: Session, track_id: UUID) -> list[tuple[Split, list[SplitShare]]]:
+    """All splits of a track, newest first."""
+    splits = list(
+        session.scalars(
+            select(Split).where(Split.track_id == track_id).order_by(Split.effective_epoch.desc(), Split.id.desc())
+        )
+    )
+    shares: dict[UUID, list[SplitShare]] = {split.id: [] for split in splits}
+    for share in session.scalars(select(SplitShare).where(SplitShare.split_id.in_(shares)).order_by(SplitShare.payee)):
+        shares[share.split_id].append(share)
+    return [(split, shares[split.id]) for split in splits]
+
+
+def waiting_for_consent(session: Session, payee: UUID) -> list[tuple[Split, SplitShare]]:
+    """The shares that a payee has not consented to."""
+    rows = session.execute(
+        select(Split, SplitShare)
+        .join(SplitShare, SplitShare.split_id == Split.id)
+        .where(SplitShare.payee == payee, SplitShare.consented_at.is_(None))
+        .order_by(Split.id)
+    )
+    return [(split, share) for split, share in rows]
+
+
+def consent(session: Session, payee: UUID, split_id: UUID, now: datetime) -> int:
+    """Consent to a share; what was held for want of it is released. Returns the micro-units released.
+
+    Safe to repeat. Raises NotFound where the payee has no share in that split.
+    """
+    given = session.execute(
+        update(SplitShare)
+        .where(SplitShare.split_id == split_id, SplitShare.payee == payee)
+        .values(consented_at=text("coalesce(consented_at, :now)").bindparams(now=now))
+        .returning(SplitShare.split_id)
+    ).first()
+    split = session.get(Split, split_id)
+    if given is None or split is None:
+        raise NotFound
+    return _release(session, split.track_id, payee, now)
+
+
+def _release(session: Session, track_id: UUID, payee: UUID, now: datetime) -> int:
+    """Pay a payee's held lines of a track unless something else still holds them."""
+    if session.scalar(select(Hold.id).where((Hold.payee == payee) | (Hold.track_id == track_id)).limit(1)):
+        return 0
+    unconsented = session.scalar(
+        select(SplitShare.payee)
+        .join(Split, Split.id == SplitShare.split_id)
+        .where(Split.track_id == track_id, SplitShare.payee == payee, SplitShare.consented_at.is_(None))
+        .limit(1)
+    )
+    return 0 if unconsented else closing.release(session.connection(), track_id, payee, now)
+
+
+def place_hold(
+    session: Session, by: UUID, track_id: UUID | None, payee_email: str | None, reason: str, now: datetime
+) -> Hold:
+    """Hold a track's or a payee's money from the next close on. Raises HoldWhat, NotFound, HeldAlready."""
+    if (track_id is None) == (payee_email is None):
+        raise HoldWhat(fields=["track_id", "payee_email"])
+    payee = accounts.user_by_email(session, payee_email).id if payee_email else None
+    if track_id and track_id not in lookup.owners_of(session, {track_id}):
+        raise NotFound
+    held = session.scalar(select(Hold.id).where(Hold.payee == payee if payee else Hold.track_id == track_id))
+    if held:
+        raise HeldAlready(id=str(held))
+    hold = Hold(id=new_id(), track_id=track_id, payee=payee, reason=reason, placed_by=by, placed_at=now)
+    session.add(hold)
+    return hold
+
+
+def holds(session: Session) -> list[Hold]:
+    """Everything that is held."""
+    return list(session.scalars(select(Hold).order_by(Hold.id)))
+
+
+def lift_hold(session: Session, hold_id: UUID, now: datetime) -> int:
+    """Lift a hold, and pay what nothing else holds. Returns the micro-units released. Raises NotFound."""
+    lifted = session.execute(delete(Hold).where(Hold.id == hold_id).returning(Hold.track_id, Hold.payee)).one_or_none()
+    if lifted is None:
+        raise NotFound
+    waiting = session.execute(_HELD, {"track": lifted.track_id, "payee": lifted.payee}).all()
+    return sum(_release(session, row.track_id, row.payee, now) for row in waiting)
+
+
+_HELD = text("""
+    select distinct c.track_id, l.payee from ledger.royalty_line l
+      join ledger.track_close c on c.id = l.track_close_id
+     where l.held_because is not null and (c.track_id = :track or l.payee = :payee)
+       and not exists (select from ledger.royalty_release r where r.royalty_line_id = l.id)
+""")
+
+
+def splits_of(session: Session, tracks: Sequence[TrackEpoch]) -> dict[TrackEpoch, Sequence[Share]]:
+    """The split in force for each (track, epoch), with what holds each share: what a close asks for.
+
+    A track without a split pays its artist alone.
+    """
+    track_ids = {track.track_id for track in tracks}
+    owners = lookup.owners_of(session, track_ids)
+    held_tracks, held_payees = _held(session)
+    by_track: dict[UUID, list[tuple[int, list[SplitShare]]]] = {}
+    shares: dict[UUID, list[SplitShare]] = {}
+    for share in session.scalars(
+        select(SplitShare).join(Split, Split.id == SplitShare.split_id).where(Split.track_id.in_(track_ids))
+    ):
+        shares.setdefault(share.split_id, []).append(share)
+    newest_first = (
+        select(Split).where(Split.track_id.in_(track_ids)).order_by(Split.effective_epoch.desc(), Split.id.desc())
+    )
+    for split in session.scalars(newest_first):
+        by_track.setdefault(split.track_id, []).append((split.effective_epoch, shares[split.id]))
+
+    def held_because(track: TrackEpoch, payee: UUID, consented: bool) -> str | None:
+        unconsented = None if consented else NO_CONSENT
+        return held_tracks.get(track.track_id) or held_payees.get(payee) or unconsented
+
+    result: dict[TrackEpoch, Sequence[Share]] = {}
+    for track in tracks:
+        in_force = next((s for epoch, s in by_track.get(track.track_id, []) if epoch <= track.epoch), None)
+        if in_force is None:
+            owner = owners[track.track_id]
+            result[track] = (Share(str(owner), WHOLE_BP, held_because(track, owner, True)),)
+        else:
+            ordered = sorted(in_force, key=lambda share: share.payee)
+            result[track] = tuple(
+                Share(str(s.payee), s.share_bp, held_because(track, s.payee, s.consented_at is not None))
+                for s in ordered
+            )
+    return result
+
+
+def _held(session: Session) -> tuple[dict[UUID, str], dict[UUID, str]]:
+    placed = holds(session)
+    tracks = {hold.track_id: hold.reason for hold in placed if hold.track_id}
+    payees = {hold.payee: hold.reason for hold in placed if hold.payee}
+    return tracks, payees

@@ -1,0 +1,118 @@
+"""What an operator sets: addresses of the parts, secrets, and the values a co-op is founded with.
+
+Every setting is an environment variable `STREAMCOOP_<NAME>`. The embedded supervisor writes
+the settings of the parts it starts to `<data_dir>/service.env`, so that every other command
+finds the running service by its data folder alone; the environment wins over that file.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import platformdirs
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "STREAMCOOP_"
+SERVICE_ENV = "service.env"
+
+
+class UnknownSetting(Exception):
+    """An environment variable starts with STREAMCOOP_ but names no setting."""
+
+
+def data_dir() -> Path:
+    """The folder all state lives in: `STREAMCOOP_DATA_DIR`, else one under the user's data home."""
+    named = os.environ.get(f"{PREFIX}DATA_DIR")
+    return Path(named) if named else Path(platformdirs.user_data_dir("streamcoop", "streamcoop"))
+
+
+class Settings(BaseSettings):
+    """Read once per process by `settings()`. Secrets have no default: a service without them does not start."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", env_file_encoding="utf-8")
+
+    data_dir: Path = Field(default_factory=data_dir)
+
+    # The parts.
+    database_url: SecretStr = Field(description="PostgreSQL, as the service's own role (cannot change the books).")
+    database_owner_url: SecretStr | None = Field(default=None, description="PostgreSQL, as the owner: migrations only.")
+    broker_url: SecretStr = Field(description="Celery's broker: pgmq://... or amqp://...")
+    objects_url: str = Field(description="Where audio and art are kept: file:///folder or s3://bucket.")
+    s3_endpoint_url: str | None = None
+    s3_access_key_id: SecretStr | None = None
+    s3_secret_access_key: SecretStr | None = None
+    chain_rpc_url: str = Field(description="JSON-RPC of the chain that carries the membership contract.")
+    chain_id: int | None = Field(default=None, description="Refuse a node that answers with another chain id.")
+    membership_contract: str | None = Field(default=None, description="Address of CoopMembership.")
+    chain_finality_depth: int = Field(
+        default=0, ge=0, le=1_000, description="Blocks behind the head that count as final."
+    )
+    registrar_key: SecretStr | None = Field(default=None, description="Key that admits members. Without it: read only.")
+    public_address: str = Field(default="http://127.0.0.1:8000", description="How people reach the service.")
+    secret_key: SecretStr = Field(description="32 bytes, base64: encrypts play tokens and member keys.")
+    ffmpeg: str | None = Field(default=None, description="Path of ffmpeg; else the one in the imageio-ffmpeg wheel.")
+
+    # Limits of this installation.
+    upload_bytes_max: int = Field(default=1 << 30, ge=1, description="Largest upload.")
+    duration_s_max: int = Field(default=3 * 3600, ge=1, description="Longest recording.")
+    settle_interval_s: float = Field(default=1.0, gt=0, description="How often recorded plays are settled.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    # What the co-op is founded with. Written to the database once, at the first start; changed there only by decision.
+    coop_name: str = "StreamCoop"
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
+    credit_price_minor: int = Field(
+        default=125, ge=1, description="Gross price of one credit, in the currency's minor unit."
+    )
+    artist_share_bp: int = Field(default=7_000, ge=5_000, le=9_000)
+    vat_bp: int = Field(default=1_100, ge=0, le=5_000, description="Rate of VAT on the price before tax.")
+    payment_fee_bp: int = Field(default=150, ge=0, le=2_000)
+    licensing_bp: dict[str, int] = Field(
+        default_factory=dict, description="Collecting societies and their part of the gross."
+    )
+    epoch_seconds: int = Field(default=0, ge=0, description="Length of an epoch; 0 is a calendar month (UTC).")
+    epoch_grace_seconds: int = Field(default=86_400, ge=0, description="From an epoch's end to its close.")
+    listen_ms_max: int = Field(default=45_000, ge=100, description="T of the listening rule, at the most.")
+    free_extra_ms: int = Field(default=15_000, ge=100, description="The free part beyond T.")
+    token_ms_min: int = Field(default=1_800_000, ge=1_000, description="A play token lives at least this long.")
+
+    @model_validator(mode="after")
+    def _grace_outlives_short_tokens(self) -> Self:
+        if self.epoch_grace_seconds * 1_000 <= self.token_ms_min:
+            raise ValueError(
+                "epoch_grace_seconds must exceed token_ms_min: a play may be recorded until its token ends"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, dotenv_settings
+
+
+def load() -> Settings:
+    """The settings from the environment and the data folder's `service.env`.
+
+    Raises `UnknownSetting` for a misspelt variable and pydantic's ValidationError for a wrong value.
+    """
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise UnknownSetting(f"no such setting: {', '.join(unknown)}")
+    return Settings(_env_file=data_dir() / SERVICE_ENV)  # type: ignore[call-arg]  # pydantic-settings' own argument
+
+
+@cache
+def settings() -> Settings:
+    """This process's settings, read at first use."""
+    return load()

@@ -1,0 +1,1 @@
+"""A listener's wallet: top-ups and grants, limits, statements, and what she owns."""

@@ -1,0 +1,176 @@
+"""What a listener paid, for which play, and how far each track is from being owned."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from http import HTTPStatus
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from ledger import accounts
+from ledger.epochs import Calendar
+from ledger.errors import DomainError
+from ledger.store import posting, terms
+from ledger.store.terms import Founding
+from ledger.tariff import Progress
+from streamcoop.catalogue import lookup
+from streamcoop.csv import csv_of
+from streamcoop.problems import register
+from streamcoop.wallet.schemas import ProgressPage, Statement, StatementLine, TrackProgress
+
+LINES_MAX = 50_000
+PAGE_MAX = 200
+
+
+class StatementTooLong(DomainError):
+    """This month has more lines than one statement holds."""
+
+
+class BadMonth(DomainError):
+    """A month is written as YYYY-MM."""
+
+
+register({StatementTooLong: HTTPStatus.CONFLICT, BadMonth: HTTPStatus.BAD_REQUEST})
+
+_MOVEMENTS = text("""
+    select p.posted_at as at, p.kind, t.amount_micro as credits_micro, p.note
+      from ledger.account wallet
+      join ledger.transfer t on t.credit_account = wallet.id
+      join ledger.posting p on p.id = t.posting_id
+     where wallet.kind = 'wallet' and wallet.owner = :listener and t.posted_at >= :start and t.posted_at < :end
+     order by t.id limit :lines
+""")
+
+# A play's day is the day it was recorded; its id was minted when it was opened, at most a token's life before.
+_PLAYS = text("""
+    select p.id, p.track_id, p.kind, p.ordinal, p.price_micro, p.recorded_at as at,
+           not exists (select from ledger.play_queue q where q.play_id = p.id) as settled
+      from ledger.play p
+     where p.listener_id = :listener and p.recorded_at >= :start and p.recorded_at < :end
+     order by p.recorded_at, p.id limit :lines
+""")
+
+_PAID_BEFORE = text("""
+    select coalesce(sum(price_micro), 0) from ledger.play where listener_id = :listener and recorded_at < :at
+""")
+
+_RECEIVED_BEFORE = text("""
+    select coalesce(sum(t.amount_micro), 0) from ledger.account wallet
+      join ledger.transfer t on t.credit_account = wallet.id
+     where wallet.kind = 'wallet' and wallet.owner = :listener and t.posted_at < :at
+""")
+
+_PROGRESS = text("""
+    select track_id, plays, paid_micro, owned_at from (
+        select coalesce(p.track_id, u.track_id) as track_id, coalesce(p.plays, 0) + coalesce(u.plays, 0) as plays,
+               coalesce(p.paid_micro, 0) + coalesce(u.paid_micro, 0) as paid_micro,
+               coalesce(p.owned_at, u.owned_at) as owned_at
+          from (select * from ledger.progress where listener_id = :listener) p
+          full join (select track_id, count(*) filter (where kind = 'play') as plays, sum(price_micro) as paid_micro,
+                            max(recorded_at) filter (where completes) as owned_at
+                       from ledger.play_queue where listener_id = :listener group by track_id) u
+                 on u.track_id = p.track_id) as mine
+     where cast(:after as uuid) is null or track_id > :after
+     order by track_id limit :page
+""")
+
+
+def month_bounds(month: str) -> tuple[datetime, datetime]:
+    """First instants of a month `YYYY-MM` and of the next. Raises BadMonth."""
+    try:
+        year, number = (int(part) for part in month.split("-"))
+        calendar, epoch = Calendar(), year * 12 + number - 1
+        if not (1 <= number <= 12 and 1970 <= year <= 9998 and calendar.label(epoch) == month):
+            raise BadMonth(field="month", month=month[:20])
+    except ValueError as wrong:
+        raise BadMonth(field="month", month=month[:20]) from wrong
+    return calendar.starts_at(epoch), calendar.ends_at(epoch)
+
+
+def statement(session: Session, founding: Founding, listener_id: UUID, month: str) -> Statement:
+    """A month's statement: what came in, and each play that was paid. Opening + lines = closing."""
+    start, end = month_bounds(month)
+    conn, about = session.connection(), {"listener": listener_id, "start": start, "end": end, "lines": LINES_MAX + 1}
+    plays, movements = conn.execute(_PLAYS, about).all(), conn.execute(_MOVEMENTS, about).all()
+    if len(plays) + len(movements) > LINES_MAX:
+        raise StatementTooLong(lines_max=LINES_MAX)
+    value_micro = founding.credit_price.value_micro
+    titles = lookup.titles(session, {play.track_id for play in plays})
+    lines = [
+        StatementLine(
+            at=m.at, kind=m.kind, credits_micro=m.credits_micro, money_micro=value_micro(m.credits_micro),
+            play_id=None, track_id=None, title=None, artist=None, ordinal=None, settled=True,
+            reference=m.note.get("reference") or m.note.get("reason"),
+        )
+        for m in movements
+    ]  # fmt: skip
+    artists: dict[str, int] = {}
+    for play in plays:
+        title = titles.get(play.track_id)
+        artist = title.artist if title else ""
+        artists[artist] = artists.get(artist, 0) + play.price_micro
+        lines.append(
+            StatementLine(
+                at=play.at, kind=play.kind, credits_micro=-play.price_micro, money_micro=-value_micro(play.price_micro),
+                play_id=play.id, track_id=play.track_id, title=title.title if title else None, artist=artist or None,
+                ordinal=play.ordinal, settled=play.settled, reference=None,
+            )
+        )  # fmt: skip
+    lines.sort(key=lambda line: line.at)
+    before = {"listener": listener_id, "at": start}
+    opening_micro = int(conn.scalar(_RECEIVED_BEFORE, before) or 0) - int(conn.scalar(_PAID_BEFORE, before) or 0)
+    in_micro = sum(line.credits_micro for line in lines if line.credits_micro > 0)
+    out_micro = -sum(line.credits_micro for line in lines if line.credits_micro < 0)
+    return Statement(
+        month=month,
+        currency=founding.currency,
+        opening_micro=opening_micro,
+        closing_micro=opening_micro + in_micro - out_micro,
+        in_micro=in_micro,
+        out_micro=out_micro,
+        lines=lines,
+        artists=artists,
+    )
+
+
+def as_csv(statement: Statement) -> str:
+    """A statement as CSV (RFC 4180), one line a movement."""
+    return csv_of(StatementLine.model_fields, [line.model_dump(mode="json") for line in statement.lines])
+
+
+def progress(
+    session: Session, founding: Founding, listener_id: UUID, now: datetime, after: UUID | None, page: int
+) -> ProgressPage:
+    """The tracks a listener has paid for, in the order of their ids, and how far each is from being owned."""
+    conn = session.connection()
+    tariff = terms.in_force(conn, founding, founding.calendar.epoch_at(now)).tariff
+    rows = conn.execute(_PROGRESS, {"listener": listener_id, "after": after, "page": page + 1}).all()
+    titles = lookup.titles(session, {row.track_id for row in rows})
+    items = []
+    for row in rows[:page]:
+        so_far = Progress(int(row.plays), int(row.paid_micro), row.owned_at is not None)
+        left_micro = tariff.left_micro(so_far)
+        title = titles.get(row.track_id)
+        items.append(
+            TrackProgress(
+                track_id=row.track_id,
+                title=title.title if title else "",
+                artist=title.artist if title else "",
+                plays=so_far.plays,
+                plays_to_own=tariff.plays,
+                paid_micro=so_far.paid_micro,
+                paid_money_micro=founding.credit_price.value_micro(so_far.paid_micro),
+                left_micro=left_micro,
+                left_money_micro=founding.credit_price.value_micro(left_micro),
+                owned=tariff.owns(so_far),
+                owned_at=row.owned_at,
+            )
+        )
+    return ProgressPage(items=items, next_cursor=str(items[-1].track_id) if len(rows) > page else None)
+
+
+def balance_at(session: Session, listener_id: UUID, at: datetime) -> int:
+    """A wallet's settled balance at an instant, in micro-credits."""
+    return posting.balance_micro(session.connection(), accounts.wallet(listener_id), at)

@@ -1,0 +1,109 @@
+"""One embedded PostgreSQL for the whole run; each test that asks for a database gets a clone of the real schema."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from psycopg import sql
+from sqlalchemy import Engine, create_engine
+
+from streamcoop.embedded import databases, postgres
+
+# Where PostgreSQL has to run as another account, that one must get through.
+PASSABLE = 0o711
+TEMPLATE = "books_template"
+
+settings.register_profile("quick", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@dataclass(frozen=True)
+class Database:
+    """An empty database with the service's schema: three roles' addresses, and an engine as the service's role."""
+
+    superuser_url: str
+    owner_url: str
+    app_url: str
+    engine: Engine
+
+
+@dataclass(frozen=True)
+class _Server:
+    cluster: postgres.Cluster
+    databases: databases.Databases
+
+    def urls(self, database: str) -> tuple[str, str, str]:
+        owner_url, app_url = (
+            f"{url.rpartition('/')[0]}/{database}" for url in (self.databases.owner_url, self.databases.app_url)
+        )
+        return self.cluster.superuser_url(database), owner_url, app_url
+
+    def administer(self, statement: str, **names: str) -> None:
+        with psycopg.connect(self.cluster.superuser_url(), autocommit=True) as connection:
+            identifiers = {name: sql.Identifier(value) for name, value in names.items()}
+            connection.execute(sql.SQL(statement).format(**identifiers))
+
+
+def _build_schema(owner_url: str) -> None:
+    with psycopg.connect(owner_url) as connection:
+        connection.execute(files("ledger.store").joinpath("migrations/0001_books.sql").read_bytes())
+
+
+@pytest.fixture(scope="session")
+def _postgres_server() -> Iterator[_Server]:
+    with tempfile.TemporaryDirectory(prefix="streamcoop-tests-") as folder:
+        Path(folder).chmod(PASSABLE)
+        running = postgres.start(Path(folder) / "postgres")
+        try:
+            server = _Server(running.cluster, databases.bootstrap(running.cluster))
+            # What the tests write is thrown away with the folder.
+            server.administer("ALTER SYSTEM SET fsync = off")
+            server.administer("SELECT pg_reload_conf()")
+            server.administer("CREATE DATABASE {name} OWNER {owner}", name=TEMPLATE, owner=databases.OWNER)
+            _build_schema(server.urls(TEMPLATE)[1])
+            yield server
+        finally:
+            running.stop()
+
+
+@pytest.fixture(scope="session")
+def cloned_database(_postgres_server: _Server) -> Callable[[], AbstractContextManager[Database]]:
+    """Makes a database for as long as a `with` block lasts: for tests that need several."""
+    numbers = itertools.count(1)
+
+    @contextmanager
+    def clone() -> Iterator[Database]:
+        name = f"books_{next(numbers)}"
+        _postgres_server.administer(
+            "CREATE DATABASE {name} TEMPLATE {template} OWNER {owner}",
+            name=name,
+            template=TEMPLATE,
+            owner=databases.OWNER,
+        )
+        superuser_url, owner_url, app_url = _postgres_server.urls(name)
+        engine = create_engine(app_url.replace("postgresql://", "postgresql+psycopg://", 1), pool_size=20)
+        try:
+            yield Database(superuser_url, owner_url, app_url, engine)
+        finally:
+            engine.dispose()
+            _postgres_server.administer("DROP DATABASE {name} WITH (FORCE)", name=name)
+
+    return clone
+
+
+@pytest.fixture
+def database(cloned_database: Callable[[], AbstractContextManager[Database]]) -> Iterator[Database]:
+    """A database of this test's own."""
+    with cloned_database() as cloned:
+        yield cloned

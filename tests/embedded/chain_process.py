@@ -1,0 +1,71 @@
+"""The chain as a process of its own, for tests that need a node behind HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+READY_S_MAX = 30
+EXIT_S_MAX = 10
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class ChainProcess:
+    process: subprocess.Popen[str]
+    rpc_url: str
+    chain_id: int
+    membership_contract: str
+
+    def kill(self) -> None:
+        """`kill -9`: no chance to tidy up."""
+        self.process.kill()
+        self.process.wait(EXIT_S_MAX)
+
+    def end(self) -> int:
+        """SIGTERM; the exit status."""
+        self.process.terminate()
+        return self.process.wait(EXIT_S_MAX)
+
+
+def write_key(path: Path) -> LocalAccount:
+    """A new registrar, whose key is now in `path`."""
+    account: LocalAccount = Account.create()
+    path.write_text(f"0x{account.key.hex()}\n", encoding="ascii")
+    path.chmod(0o600)
+    return account
+
+
+def spawn(data: Path, key_file: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "streamcoop.embedded.chain", "--data", str(data)]
+    return subprocess.Popen(
+        [*command, "--registrar-key-file", str(key_file)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+
+@contextmanager
+def running_chain(data: Path, key_file: Path) -> Iterator[ChainProcess]:
+    """The chain kept in `data`, ready. However the block is left, the process is gone afterwards."""
+    with spawn(data, key_file) as process:
+        try:
+            assert process.stdout is not None
+            with selectors.DefaultSelector() as selector:
+                selector.register(process.stdout, selectors.EVENT_READ)
+                assert selector.select(READY_S_MAX), "the chain is not ready in time"
+            yield ChainProcess(process, **json.loads(process.stdout.readline()))
+        finally:
+            process.kill()

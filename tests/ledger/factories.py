@@ -1,0 +1,184 @@
+"""Small makers of what the books' tests need: a founded co-op, listeners with credit, claims, splits, closes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from sqlalchemy import Connection, Engine
+
+from ledger import accounts
+from ledger.ids import new_id
+from ledger.money import BASIS_POINTS
+from ledger.rates import NetFactors, Rates
+from ledger.recording import Claim, Kind
+from ledger.royalties import Share
+from ledger.store import checking, closing, posting, settling, terms
+from ledger.store.closing import SplitsOf, TrackEpoch
+from ledger.store.posting import Transfer
+from ledger.store.recording import Outcome, record
+from ledger.tariff import Tariff
+
+FOUNDED_AT = datetime(2026, 3, 1, tzinfo=UTC)
+EPOCH = 2026 * 12 + 2
+"""March 2026, which the co-op of the tests is founded in."""
+NOW = FOUNDED_AT + timedelta(days=14)
+GRACE_S = 7_200
+
+
+def founding(**changes: Any) -> terms.Founding:
+    """A co-op of calendar months that sells a credit for one euro."""
+    usual: dict[str, Any] = {
+        "coop_name": "Test Co-op",
+        "currency": "EUR",
+        "minor_digits": 2,
+        "credit_price_micro": 1_000_000,
+        "epoch_seconds": 0,
+        "epoch_grace_seconds": GRACE_S,
+        "listen_ms_max": 45_000,
+        "free_extra_ms": 15_000,
+        "token_ms_min": 1_800_000,
+        "first_epoch": EPOCH,
+        "founded_at": FOUNDED_AT,
+    }
+    return terms.Founding(**usual | changes)
+
+
+def found(
+    engine: Engine,
+    founded: terms.Founding | None = None,
+    *,
+    tariff: Tariff = Tariff(),
+    rates: Rates = Rates(),
+    factors: NetFactors | None = None,
+) -> terms.Founding:
+    """Found a co-op in an empty database."""
+    founded = founded or founding()
+    with engine.begin() as conn:
+        assert terms.found(conn, founded, tariff, rates, factors or NetFactors())
+    return founded
+
+
+def top_up_transfers(listener: UUID, credits_micro: int, price_micro: int = 1_000_000) -> list[Transfer]:
+    """What a listener's payment moves: money into clearing, credits into her wallet."""
+    money_micro = credits_micro * price_micro // 1_000_000
+    return [
+        Transfer(accounts.BANK, accounts.TOPUPS_CLEARING, money_micro),
+        Transfer(accounts.CREDITS_ISSUED, accounts.wallet(listener), credits_micro),
+    ]
+
+
+def top_up(conn: Connection, listener: UUID, credits_micro: int, now: datetime = NOW) -> None:
+    """Give a listener credits that she paid for."""
+    posting.post(conn, new_id(), "top-up", top_up_transfers(listener, credits_micro), now)
+
+
+def listener_with(engine: Engine, credits_micro: int) -> UUID:
+    """A new listener and her credits."""
+    listener = uuid4()
+    with engine.begin() as conn:
+        top_up(conn, listener, credits_micro)
+    return listener
+
+
+def claim(
+    listener: UUID,
+    track: UUID,
+    ordinal: int = 1,
+    price_micro: int = 2_000,
+    kind: Kind = "play",
+    *,
+    epoch: int = EPOCH,
+    play_id: UUID | None = None,
+) -> Claim:
+    """A play (by default the first, at the golden price) asked to be recorded."""
+    return Claim(play_id or new_id(), listener, track, kind, ordinal, price_micro, epoch)
+
+
+def any_tariff(tariff: Tariff = Tariff()) -> Callable[[int], Tariff]:
+    """The same tariff in every epoch."""
+    return lambda _epoch: tariff
+
+
+async def connect(app_url: str) -> psycopg.AsyncConnection[Any]:
+    """A connection as the hot path has it."""
+    return await psycopg.AsyncConnection.connect(app_url, autocommit=True)
+
+
+def record_now(
+    app_url: str, claims: Sequence[Claim], tariff: Tariff = Tariff(), now: datetime = NOW
+) -> list[Outcome]:
+    """Record one batch on a connection of its own."""
+
+    async def on_own_connection() -> list[Outcome]:
+        async with await connect(app_url) as conn:
+            return await record(conn, claims, any_tariff(tariff), now)
+
+    return asyncio.run(on_own_connection())
+
+
+def settle_all(engine: Engine, now: datetime = NOW, batch: int = settling.BATCH_MAX) -> int:
+    """Settle until nothing waits; returns how many plays were settled."""
+    total = 0
+    while True:
+        with engine.begin() as conn:
+            count = settling.settle(conn, now, batch)
+        if not count:
+            return total
+        total += count
+
+
+def solo(payee: UUID, held_because: str | None = None) -> tuple[Share, ...]:
+    """The split of a track with a single payee."""
+    return (Share(str(payee), BASIS_POINTS, held_because),)
+
+
+def splits_from(splits: Mapping[UUID, Sequence[Share]]) -> SplitsOf:
+    """Splits that stay the same in every epoch, by track."""
+
+    def splits_of(tracks: Sequence[TrackEpoch]) -> dict[TrackEpoch, Sequence[Share]]:
+        return {track: splits[track.track_id] for track in tracks}
+
+    return splits_of
+
+
+def close(
+    engine: Engine,
+    founded: terms.Founding,
+    epoch: int,
+    splits_of: SplitsOf,
+    now: datetime | None = None,
+    *,
+    chunk: int = closing.CHUNK,
+    chunks_max: int | None = None,
+) -> bool:
+    """Close an epoch as a worker does; with `chunks_max`, one that is killed after so many chunks. True once closed."""
+    now = now or founded.may_close_at(epoch)
+    with engine.begin() as conn:
+        closing.begin(conn, founded, epoch, now)
+    after, chunks = None, 0
+    while chunks_max is None or chunks < chunks_max:
+        with engine.begin() as conn:
+            after = closing.close_chunk(conn, founded, epoch, splits_of, now, after, chunk)
+        if after is None:
+            with engine.begin() as conn:
+                closing.finish(conn, epoch, now)
+            return True
+        chunks += 1
+    return False
+
+
+def balance_micro(engine: Engine, account: accounts.Account, at: datetime | None = None) -> int:
+    """What an account holds."""
+    with engine.connect() as conn:
+        return posting.balance_micro(conn, account, at)
+
+
+def findings(engine: Engine) -> list[checking.Finding]:
+    """What does not agree in the books."""
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn:
+        return list(checking.check_books(conn).findings)

@@ -1,0 +1,1 @@
+"""Celery workers: what the service does by itself. Tasks carry ids only; their effects are keyed in PostgreSQL."""
