@@ -14,6 +14,7 @@ from streamcoop.access import AccessLog
 from streamcoop.accounts import routes as accounts
 from streamcoop.accounts.principals import PrincipalCache
 from streamcoop.adapters.objects import open_store
+from streamcoop.books import routes as books
 from streamcoop.catalogue import routes as catalogue
 from streamcoop.database import async_pool
 from streamcoop.governance import routes as governance
@@ -59,11 +60,12 @@ def create_app() -> FastAPI:
         lifespan=_running,
         docs_url=None,
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         responses={422: {"model": problems.MalformedProblem, "content": {problems.MEDIA_TYPE: {}}}},
     )
     problems.install(app)
     app.add_middleware(AccessLog)
-    for feature in (health, accounts, catalogue, playback, wallet, royalties, membership, governance):
+    for feature in (health, accounts, catalogue, playback, wallet, royalties, membership, governance, books):
         app.include_router(feature.router)
     patch_fastapi(app, docs_url="/docs")
     return app

@@ -113,5 +113,44 @@ def roles(email: str, roles: tuple[str, ...]) -> None:
     click.echo(f"{email}: {', '.join(sorted(roles))}")
 
 
+@main.command()
+@click.option("--address", help="A running service; without it a fresh one is started in a temporary folder.")
+@click.option("--operator-email", help="Of the running service.")
+@click.option(
+    "--operator-password-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Likewise."
+)
+@click.option(
+    "--music",
+    "music_dir",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder of audio to use; otherwise the demo composes short pieces of its own.",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here.")
+def demo(
+    address: str | None,
+    operator_email: str | None,
+    operator_password_file: Path | None,
+    music_dir: Path | None,
+    json_file: Path | None,
+) -> None:
+    """The main job, end to end, over real HTTP: upload, stream, record, settle, own, get paid."""
+    from streamcoop.demo import run as run_demo
+
+    if address and not (operator_email and operator_password_file):
+        raise click.UsageError("--address needs --operator-email and --operator-password-file")
+    console = Console(highlight=False)
+    try:
+        if address:
+            password = operator_password_file.read_text(encoding="utf-8").strip()  # type: ignore[union-attr]
+            outcome = run_demo.against(address, str(operator_email), password, music_dir, console)
+        else:
+            outcome = run_demo.fresh(music_dir, console)
+    except run_demo.FAILURES as failure:
+        raise click.ClickException(str(failure)) from failure
+    if json_file:
+        json_file.write_text(json.dumps(outcome.as_json(), indent=2) + "\n", encoding="utf-8")
+    sys.exit(0 if outcome.books_balanced else 1)
+
+
 if __name__ == "__main__":
     main()

@@ -10,6 +10,7 @@ from alembic.config import Config
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
+from ledger.epochs import Calendar
 from ledger.money import MICRO
 from ledger.rates import NetFactors, Rates
 from ledger.store import partitions, terms
@@ -69,7 +70,7 @@ def found(session: Session, settings: Settings, now: datetime) -> bool:
         listen_ms_max=settings.listen_ms_max,
         free_extra_ms=settings.free_extra_ms,
         token_ms_min=settings.token_ms_min,
-        first_epoch=terms.Calendar(settings.epoch_seconds).epoch_at(now),
+        first_epoch=Calendar(settings.epoch_seconds).epoch_at(now),
         founded_at=now,
     )
     rates = Rates(artist_share_bp=settings.artist_share_bp)

@@ -129,6 +129,12 @@ def install(app: FastAPI) -> None:
         kind = phrase.lower().replace(" ", "-")
         return problem(error.status_code, kind, str(error.detail or phrase), dict(error.headers or {}) or None)
 
+    @app.exception_handler(Exception)
+    async def our_fault(_: Request, __: Exception) -> JSONResponse:
+        # The server logs the exception; the client is told nothing of our insides.
+        title = "Something went wrong on our side; it has been noted."
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", title)
+
     @app.exception_handler(OperationalError)
     @app.exception_handler(PoolTimeout)
     @app.exception_handler(psycopg.OperationalError)

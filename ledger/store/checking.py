@@ -79,7 +79,8 @@ CHECKS = {
     "each track collected for its settled plays": """
         with played as (
             select p.track_id, p.epoch, sum(p.price_micro)::bigint as micro,
-                   count(*) filter (where p.kind = 'play') as plays from ledger.play p
+                   count(*) filter (where p.kind = 'play') as plays, count(*) filter (where p.kind = 'buyout') as buyouts
+              from ledger.play p
              where not exists (select from ledger.play_queue q where q.play_id = p.id) group by p.track_id, p.epoch
         ), credited as (
             select a.owner, a.epoch, sum(t.amount_micro)::bigint as micro from ledger.transfer t
@@ -88,7 +89,7 @@ CHECKS = {
           from played full join (select owner as track_id, epoch, micro from credited) credited using (track_id, epoch)
           full join ledger.track_epoch t using (track_id, epoch)
          where played.micro is distinct from credited.micro or played.micro is distinct from t.collected_micro
-            or played.plays is distinct from t.plays""",
+            or played.plays is distinct from t.plays or played.buyouts is distinct from t.buyouts""",
     "progress to ownership is what was paid": """
         with played as (
             select p.listener_id, p.track_id, count(*) filter (where p.kind = 'play') as plays,
@@ -119,7 +120,7 @@ CHECKS = {
                lateral (select coalesce(sum(value::bigint), 0)::bigint as micro from jsonb_each_text(c.deductions)) deducted,
                lateral (select coalesce(sum(value::bigint), 0)::bigint as micro from jsonb_each_text(c.funds)) funded
          where c.gross_micro <> coalesce(paid.micro, 0) + deducted.micro + funded.micro
-            or c.artists_micro <> coalesce(paid.micro, 0)""",
+            or c.artists_micro <> coalesce(paid.micro, 0) or c.net_micro <> c.artists_micro + funded.micro""",
     "what was closed and what is still to close is what was collected": """
         with closed as (select track_id, epoch, sum(collected_micro)::bigint as micro, sum(plays) as plays
                           from ledger.track_close group by track_id, epoch)
@@ -128,6 +129,26 @@ CHECKS = {
           join ledger.account a on a.kind = 'track' and a.owner = t.track_id and a.epoch = t.epoch
           left join closed on closed.track_id = t.track_id and closed.epoch = t.epoch
          where t.collected_micro <> coalesce(closed.micro, 0) + a.balance_micro or t.plays < coalesce(closed.plays, 0)""",
+    "taxes, fees and funds were credited what the closes say": """
+        with said as (
+            select part.key as code, sum(part.value::bigint)::bigint as micro from ledger.track_close c,
+                   lateral jsonb_each_text(c.deductions || c.funds) part group by part.key
+        ), credited as (
+            select a.code, sum(t.amount_micro)::bigint as micro from ledger.transfer t
+              join ledger.posting p on p.id = t.posting_id and p.kind = 'royalties'
+              join ledger.account a on a.id = t.credit_account and a.kind not in ('consumed', 'royalty', 'held')
+             group by a.code)
+        select code, credited.micro, said.micro from said full join credited using (code)
+         where coalesce(said.micro, 0) <> coalesce(credited.micro, 0)""",
+    "held accounts hold the lines not yet released": """
+        with waiting as (
+            select c.track_id, sum(l.amount_micro)::bigint as micro from ledger.royalty_line l
+              join ledger.track_close c on c.id = l.track_close_id
+             where l.held_because is not null
+               and not exists (select from ledger.royalty_release r where r.royalty_line_id = l.id) group by c.track_id
+        ), held as (select owner as track_id, balance_micro as micro from ledger.account where kind = 'held')
+        select 'held:' || track_id, held.micro, waiting.micro from waiting full join held using (track_id)
+         where coalesce(waiting.micro, 0) <> coalesce(held.micro, 0)""",
     "payees were credited what their lines say": """
         with lines as (
             select l.payee, sum(l.amount_micro)::bigint as micro from ledger.royalty_line l

@@ -108,11 +108,12 @@ def close_chunk(
     due = [
         _Collected(TrackEpoch(r.epoch, r.track_id), r.account_id, r.balance_micro, r.plays, r.buyouts)
         for r in rows
-        if r.balance_micro
+        if r.balance_micro and not r.shared_out
     ]
     if due:
         _share_out(conn, founded, epoch, due, splits_of([d.track for d in due]), now)
-    late = [r for r in rows if r.epoch < epoch]
+    # What came later still, after this close shared the track out, waits for the next one.
+    late = [r for r in rows if r.epoch < epoch and not r.shared_out]
     if late:
         conn.execute(_DROP_LATE, {"epochs": [r.epoch for r in late], "tracks": [r.track_id for r in late]})
     return TrackEpoch(rows[-1].epoch, rows[-1].track_id)
@@ -129,8 +130,7 @@ _NEXT_TRACKS = text("""
           order by epoch, track_id limit :chunk)
          order by epoch, track_id limit :chunk
     )
-    select due.epoch, due.track_id, a.id as account_id,
-           case when closed_now.id is null then a.balance_micro else 0 end as balance_micro,
+    select due.epoch, due.track_id, a.id as account_id, a.balance_micro, closed_now.id is not null as shared_out,
            t.plays - coalesce(before.plays, 0) as plays, t.buyouts - coalesce(before.buyouts, 0) as buyouts
       from due
       join ledger.track_epoch t on t.epoch = due.epoch and t.track_id = due.track_id

@@ -19,7 +19,8 @@ from ledger.accounts import PLAYS_CLEARING as PLAYS_CLEARING
 from ledger.accounts import Account
 from ledger.errors import BooksOutOfBalance, InsufficientBalance, RequestIdReused, UnknownAccount
 
-TRANSFERS_MAX = 20_000
+# More than a chunk of a close can have: a transfer for each of its tracks and of their payees.
+TRANSFERS_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,17 +108,18 @@ async def record(
                 fresh.setdefault(claim.play_id, claim)
         decided = dict(zip(fresh, decide_batch(list(fresh.values()), standings, tariff_in), strict=True))
         await _append(conn, [d for d in decided.values() if isinstance(d, Recorded)], now)
-    return [_outcome(claim, already.get(claim.play_id), decided.get(claim.play_id), now) for claim in claims]
-
-
-def _outcome(
-    claim: Claim, before: tuple[Recorded, datetime] | None, decision: Decision | None, now: datetime
-) -> Outcome:
-    """A claim's answer: `before` is its play recorded earlier, `decision` the one on the first claim of its id here."""
-    if before is not None:
-        return _repeat(claim, *before)
-    assert decision is not None
-    if decision.claim == claim and decision.claim is claim: ...
+    outcomes: list[Outcome] = []
+    for claim in claims:
+        if claim.play_id in already:
+            outcomes.append(_repeat(claim, *already[claim.play_id]))
+            continue
+        decision = decided[claim.play_id]
+        if isinstance(decision, Recorded):
+            already[claim.play_id] = decision, now
+            outcomes.append(Outcome(decision, now))
+        else:
+            outcomes.append(Outcome(decision if decision.claim == claim else Refused(claim, "id-reused"), None))
+    return outcomes
 
 
 async def standing_of(conn: AsyncConnection[Any], listener_id: UUID, track_id: UUID, now: datetime) -> Standing:
@@ -126,8 +127,8 @@ async def standing_of(conn: AsyncConnection[Any], listener_id: UUID, track_id: U
     async with conn.pipeline():
         listeners = await conn.execute(STANDINGS, {"listeners": [listener_id], "month": month_of(now)})
         progress = await conn.execute(PROGRESS, {"listeners": [listener_id], "tracks": [track_id]})
-        (_, *figures), (_, _, plays, paid_micro, owned) = (await listeners.fetchall())[0], (await progress.fetchall())[0]
-    return Standing(*figures, {track_id: Progress(plays, paid_micro, owned)})
+        figures, so_far = (await listeners.fetchall())[0], (await progress.fetchall())[0]
+    return Standing(*figures[1:], {track_id: Progress(*so_far[2:])})
 
 
 async def _look(

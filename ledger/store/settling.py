@@ -29,8 +29,7 @@ _TRACK_ACCOUNTS = text("""
 """)
 
 # A play whose track account appeared too late for the statement above waits for the next batch.
-_SETTLE = text(
-    """
+_SETTLE = text("""
     with taken as (
         delete from ledger.play_queue where id in (
             select q.id from ledger.play_queue q
@@ -69,7 +68,7 @@ _SETTLE = text(
     ), progressed as (
         insert into ledger.progress as p (listener_id, track_id, plays, paid_micro, owned_at)
         select listener_id, track_id, count(*) filter (where kind = 'play'), sum(price_micro),
-               case when bool_or(completes) then :now::timestamptz end
+               case when bool_or(completes) then cast(:now as timestamptz) end
           from taken group by listener_id, track_id
             on conflict (listener_id, track_id) do update
            set plays = p.plays + excluded.plays, paid_micro = p.paid_micro + excluded.paid_micro,
@@ -81,8 +80,7 @@ _SETTLE = text(
     )
     select (select count(*) from taken), coalesce((select sum(paid_micro) from wallets), 0),
            coalesce((select sum(paid_micro) from tracks), 0)
-""".replace(":now::timestamptz", "cast(:now as timestamptz)")
-)
+""")
 
 
 def settle(conn: Connection, now: datetime, batch: int = BATCH_MAX) -> int:

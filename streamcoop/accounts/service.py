@@ -68,7 +68,7 @@ def open_account(session: Session, email: str, password: str, name: str, roles: 
         "roles": roles,
         "created_at": now,
     }
-    opened = session.scalar(insert(User).values(user).on_conflict_do_nothing().returning(User))
+    opened: User | None = session.scalar(insert(User).values(user).on_conflict_do_nothing().returning(User))
     if opened is None:
         raise EmailTaken
     return opened
@@ -114,7 +114,7 @@ def user_by_email(session: Session, email: str) -> User:
 
 def names(session: Session, user_ids: set[UUID]) -> dict[UUID, str]:
     """The names of these accounts."""
-    return dict(session.execute(select(User.id, User.name).where(User.id.in_(user_ids))).tuples())
+    return dict(session.execute(select(User.id, User.name).where(User.id.in_(user_ids))).tuples().all())
 
 
 def make_token(session: Session, user_id: UUID, name: str, scopes: list[str], now: datetime) -> tuple[ApiToken, str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from streamcoop.adapters import audio_formats, audio_probe, audio_renditions, confined, ffmpeg
+from streamcoop.adapters import audio_probe, audio_renditions, confined, ffmpeg
 from streamcoop.adapters.audio_formats import (
     AudioRefused,
     AudioTooCostly,
@@ -61,11 +60,6 @@ WALL_PER_CPU = 3
 """The child is nice and shares its core."""
 RENDER_BYTES_SLACK = 4 << 20
 FADE_MS = 400
-# Isolated mode (-I) keeps the working folder and the environment out of the import path; `-m` would need them.
-PROBE_CODE: Final = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from streamcoop.adapters.audio_probe import main; main(*sys.argv[2:])"
-)
-PACKAGE: Final = Path(audio_probe.__file__).resolve().parents[1]
 REFUSALS: Final = {
     kind.__name__: kind for kind in (NotAudio, UnsupportedAudio, DamagedAudio, RecordingTooLong, AudioTooCostly)
 }
@@ -150,24 +144,10 @@ def inspect(path: Path, duration_s_max: int = DURATION_S_MAX) -> Inspection:
     source = path.resolve(strict=True)
     with tempfile.TemporaryDirectory(prefix="inspect-") as folder:
         scratch = Path(folder).resolve()
-        python = [sys.executable, "-I", "-B", "-X", "utf8", "-c", PROBE_CODE]
-        command = [*python, str(PACKAGE.parent), str(source), str(scratch)]
-        readable = [source, *_python_folders()]
-        # To import a package, Python lists the folder that holds it.
-        listable = [PACKAGE.parent]
-        outcome = confined.run(command, PROBE_LIMITS, folder=scratch, readable=readable, listable=listable)
+        arguments = [str(source), str(scratch)]
+        outcome = confined.run_python(audio_probe.__name__, arguments, PROBE_LIMITS, folder=scratch, readable=[source])
         _check_ending(outcome)
-        if outcome.returncode != 0:
-            # The child answers for every file; that it did not means that it could not start.
-            raise ProgramNotStarted(outcome.message)
         return _inspection(scratch, duration_s_max)
-
-
-def _python_folders() -> list[Path]:
-    """What a Python of this installation must read: the interpreter, the installed packages, and this package."""
-    prefixes = {Path(sys.executable).resolve().parent, Path(sys.prefix), Path(sys.base_prefix), PACKAGE}
-    installed = {Path(entry) for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))}
-    return sorted(prefixes | installed)
 
 
 def _check_ending(outcome: confined.Outcome) -> None:

@@ -37,7 +37,7 @@ AIFC_COMPRESSION_OFFSET = 18
 UNSUPPORTED_SIGNATURES = {
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "Windows Media",
     b"MAC ": "Monkey's Audio",
-    b"wvPk": "WavPack",
+    b"wvpk": "WavPack",
     b"TTA1": "True Audio",
     b"DSD ": "DSD",
     b"FRM8": "DSD",

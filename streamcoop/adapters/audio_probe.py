@@ -43,7 +43,6 @@ def main(source: str, folder: str) -> None:
     except MemoryError:
         result = {"refused": AudioTooCostly.__name__, "detail": ""}
     # A parser that trips over crafted bytes may raise anything; the file is then damaged, not the service.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         result = {"refused": DamagedAudio.__name__, "detail": f"It cannot be read ({type(error).__name__})."}
     Path(folder, RESULT).write_text(json.dumps(result), encoding="utf-8")
-

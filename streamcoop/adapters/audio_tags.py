@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import mutagen
+import mutagen.flac
+import mutagen.ogg
 from mutagen.aiff import AIFF
-from mutagen.flac import FLAC, Picture
+from mutagen.flac import FLAC
 from mutagen.id3 import ID3, PictureType
 from mutagen.mp3 import MP3, BitrateMode
 from mutagen.mp4 import MP4, MP4NoTrackError
-from mutagen.ogg import OggPage
 from mutagen.oggopus import OggOpus
 from mutagen.oggvorbis import OggVorbis
 from mutagen.wave import WAVE
@@ -46,6 +47,10 @@ ARTWORK_FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 
 # Characters that turn the direction of what follows: a title must not rewrite the page around it.
 DIRECTION_CONTROLS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+# mutagen declares itself typed and leaves these untyped.
+Picture: Final[Any] = mutagen.flac.Picture
+OggPage: Final[Any] = mutagen.ogg.OggPage
+
 DATE: Final = re.compile(r"[12]\d{3}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?")
 NUMBER: Final = re.compile(r"\s*(\d{1,5})")
 
@@ -135,7 +140,7 @@ def _check_last_page(path: Path, file: Any) -> None:
         raise DamagedAudio("It is cut short: its stream does not end.")
 
 
-def _last_page(stream: io.BufferedReader) -> OggPage | None:
+def _last_page(stream: io.BufferedReader) -> Any:
     serial = OggPage(stream).serial
     stream.seek(0)
     return OggPage.find_last(stream, serial)
@@ -177,10 +182,8 @@ def _texts(value: Any) -> list[str]:
     entries: Iterable[Any] = getattr(value, "genres", None) or getattr(value, "text", value)
     texts = []
     for entry in list(entries)[:VALUES_MAX]:
-        if isinstance(entry, tuple):  # MP4: number and total
-            entry = entry[0]
-        # Far more than is kept, far less than a tag could hold.
-        texts.append(entry.decode("utf-8", "replace") if isinstance(entry, bytes) else str(entry))
+        first = entry[0] if isinstance(entry, tuple) else entry  # MP4: number and total
+        texts.append(first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first))
     return texts
 
 
@@ -190,7 +193,8 @@ def _pictures(file: Any) -> list[tuple[int, bytes]]:
     if isinstance(file, FLAC):
         return [(picture.type, picture.data) for picture in file.pictures[:PICTURES_MAX]]
     if isinstance(tags, ID3):
-        return [(int(picture.type), picture.data) for picture in tags.getall("APIC")[:PICTURES_MAX]]
+        frames: list[Any] = file.tags.getall("APIC")
+        return [(int(picture.type), picture.data) for picture in frames[:PICTURES_MAX]]
     if isinstance(file, MP4):
         covers = (tags or {}).get("covr", [])[:PICTURES_MAX]
         return [(int(PictureType.COVER_FRONT), bytes(cover)) for cover in covers]
@@ -278,7 +282,7 @@ def reencode(artwork: bytes, notes: list[str]) -> bytes | None:
         notes.append(f"artwork left out: more than {ARTWORK_PIXELS_MAX // 1_000_000} million pixels")
         return None
     # Pillow's decoders raise almost anything on a crafted file (struct.error, SyntaxError, ZeroDivisionError...).
-    except Exception:  # noqa: BLE001
+    except Exception:
         notes.append("artwork left out: not a readable picture")
         return None
     upright.thumbnail((ARTWORK_EDGE_MAX, ARTWORK_EDGE_MAX))

@@ -176,7 +176,7 @@ def main(arguments: list[str]) -> None:
     limit(resource.RLIMIT_AS, terms["memory_bytes"])
     print(STATUS_PREFIX, granted, file=sys.stderr, flush=True)
     try:
-        os.execve(command[0], command, {})
+        os.execve(command[0], command, {})  # noqa: S606  # no shell is wanted
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr, flush=True)
         sys.exit(EXIT_NOT_STARTED)

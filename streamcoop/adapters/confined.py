@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -24,6 +25,10 @@ POLL_S = 0.05
 REAP_S_MAX = 10
 SYSTEM_LIBRARIES = ("/usr", "/lib", "/lib64", "/nix/store", "/etc/ld.so.cache")
 """What a dynamically linked program reads before its first own instruction."""
+PYTHON_CODE = (
+    "import importlib, sys; sys.path.insert(0, sys.argv[1]); importlib.import_module(sys.argv[2]).main(*sys.argv[3:])"
+)
+PACKAGE = Path(confine.__file__).resolve().parents[1]
 
 Ending = Literal["exited", "cpu", "wall", "killed"]
 
@@ -73,7 +78,7 @@ def run(
         "parent_pid": os.getpid(),
         "readable": [*SYSTEM_LIBRARIES, command[0], *map(str, readable)],
         "listable": [*map(str, listable)],
-        "writable": [str(folder)],
+        "writable": [str(folder), os.devnull],
     }
     launcher = [sys.executable, "-I", "-S", confine.__file__, json.dumps(terms), *command]
     with subprocess.Popen(
@@ -93,6 +98,28 @@ def run(
             _kill_group(child.pid)
         returncode = child.wait(REAP_S_MAX)
     return _outcome(said, in_time, returncode)
+
+
+def run_python(module: str, arguments: list[str], limits: Limits, *, folder: Path, readable: Sequence[Path]) -> Outcome:
+    """Import `module` of this package in a confined Python and call its `main` with `arguments`. Otherwise as `run`.
+
+    `main` must answer for whatever it is given: that it ends with an error raises `ProgramNotStarted`.
+    """
+    installed = {Path(entry) for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))}
+    interpreter = {Path(sys.executable).resolve().parent, Path(sys.prefix), Path(sys.base_prefix)}
+    # Isolated mode (-I) keeps the working folder and the environment out of the import path; `-m` would need them.
+    python = [sys.executable, "-I", "-B", "-X", "utf8", "-c", PYTHON_CODE, str(PACKAGE.parent), module]
+    outcome = run(
+        [*python, *arguments],
+        limits,
+        folder=folder,
+        readable=[*readable, PACKAGE, *sorted(installed | interpreter)],
+        # To import a package, Python lists the folder that holds it.
+        listable=[PACKAGE.parent],
+    )
+    if outcome.ending == "exited" and outcome.returncode != 0:
+        raise ProgramNotStarted(outcome.message)
+    return outcome
 
 
 def _listen(child: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bool]:
@@ -124,10 +151,8 @@ def _ended(pid: int, deadline: float) -> bool:
 
 
 def _kill_group(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _outcome(said: bytes, in_time: bool, returncode: int) -> Outcome:

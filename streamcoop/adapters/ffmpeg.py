@@ -47,7 +47,13 @@ DECODERS: Final[dict[Format, str]] = {
 CODEC_BITRATES: Final[dict[Codec, int]] = {"mp3": MP3_BITRATE, "opus": OPUS_BITRATE}
 LOG_PREFIX: Final = re.compile(r"\[[^\]]*\]\s*")
 # Lines that say only that something failed, not why.
-EMPTY_COMPLAINTS: Final = ("Error opening input", "Task finished", "Terminating thread", "Last message", "Conversion failed")
+EMPTY_COMPLAINTS: Final = (
+    "Error opening input",
+    "Task finished",
+    "Terminating thread",
+    "Last message",
+    "Conversion failed",
+)
 
 
 def executable(configured: str | None) -> Path:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from streamcoop.settings import Settings
 
 CHUNK_BYTES = 64 << 10
+COPY_BYTES = 1 << 20
 KEY_CHARS_MAX = 512
 # Every part begins with a letter, a digit or "_": no "..", no hidden file, no absolute path, nothing to quote.
 KEY: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
@@ -122,16 +124,15 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def put_file(self, key: str, path: Path, content_type: str) -> None:
+    def put_file(self, key: str, path: Path, content_type: str) -> None:  # noqa: ARG002  # files have no type
         target = self.local_path(key)
-        with _disk_errors(key):
+        with path.open("rb") as source, _disk_errors(key):
             incoming = self._root / INCOMING
-            incoming.mkdir(parents=True, exist_ok=True)
+            _make_folders(incoming)
             with tempfile.NamedTemporaryFile(dir=incoming, delete=False) as copy:
                 staged = Path(copy.name)
             try:
-                with path.open("rb") as source:
-                    _write_durably(_chunks(source, 0, path.stat().st_size), staged)
+                _write_durably(source, staged)
                 staged.chmod(0o644)
                 self._publish(staged, target)
             finally:
@@ -139,20 +140,23 @@ class FolderStore:
 
     def _publish(self, staged: Path, target: Path) -> None:
         """Give the staged file its name unless that is taken, and make the name durable."""
-        for folder in _make_folders(target.parent):
-            _sync_folder(folder)
+        name = target.relative_to(self._root).as_posix()
+        try:
+            _make_folders(target.parent)
+        except (FileExistsError, NotADirectoryError):
+            raise ObjectConflict(name) from None
         try:
             # A link, unlike a rename, never replaces what another writer has put there meanwhile.
             os.link(staged, target)
         except FileExistsError:
-            if not _same_content(staged, target):
-                raise ObjectConflict(target.relative_to(self._root).as_posix()) from None
+            if not (target.is_file() and _same_content(staged, target)):
+                raise ObjectConflict(name) from None
         _sync_folder(target.parent)
 
     def open_range(self, key: str, start: int, end: int) -> Iterator[bytes]:
         check_range(start, end)
         with _disk_errors(key):
-            return _chunks(self.local_path(key).open("rb"), start, end)
+            return _file_chunks(key, self.local_path(key).open("rb"), start, end)
 
     def size(self, key: str) -> int:
         with _disk_errors(key):
@@ -171,9 +175,8 @@ class FolderStore:
             pass
 
     def fetch_to(self, key: str, path: Path) -> None:
-        # Opened before the generator runs, so that a missing object leaves no trace.
         chunks = self.open_range(key, 0, self.size(key))
-        with _disk_errors(key), _replacing(path) as staged, staged.open("wb") as out:
+        with _replacing(path) as staged, staged.open("wb") as out:
             out.writelines(chunks)
 
     def local_path(self, key: str) -> Path:
@@ -190,28 +193,33 @@ def _disk_errors(key: str) -> Iterator[None]:
         raise ObjectStoreUnavailable(f"{key}: {error.strerror}") from error
 
 
-def _chunks(file: Any, start: int, end: int) -> Iterator[bytes]:
+def _file_chunks(key: str, file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
     """The bytes of an open file in chunks; closes it."""
     with file:
-        file.seek(start)
         left = end - start
-        while left > 0 and (chunk := file.read(min(left, CHUNK_BYTES))):
+        file.seek(start)
+        while left > 0:
+            with _disk_errors(key):
+                chunk = file.read(min(left, CHUNK_BYTES))
+            if not chunk:
+                return
             left -= len(chunk)
             yield chunk
 
 
-def _write_durably(chunks: Iterator[bytes], path: Path) -> None:
+def _write_durably(source: BinaryIO, path: Path) -> None:
     with path.open("wb") as out:
-        out.writelines(chunks)
+        shutil.copyfileobj(source, out, COPY_BYTES)
         out.flush()
         os.fsync(out.fileno())
 
 
-def _make_folders(folder: Path) -> list[Path]:
-    """Create `folder` and its parents. Returns the folders that got a new entry by it."""
+def _make_folders(folder: Path) -> None:
+    """Create `folder` and its parents, durably."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    return [path.parent for path in missing]
+    for path in missing:
+        _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -314,7 +322,7 @@ class S3Store:
 
     def fetch_to(self, key: str, path: Path) -> None:
         check_key(key)
-        with _s3_errors(key), _replacing(path) as staged:
+        with _replacing(path) as staged, _s3_errors(key):
             self._client.download_file(self._bucket, key, str(staged))
 
     def local_path(self, key: str) -> Path | None:

@@ -16,6 +16,9 @@ TASK = "workers.media.render"
 QUEUE = "media"
 BROKER_WAIT_S_MAX = 2
 
+# A sender needs no notifications: the queue's trigger is the workers' to set.
+_PGMQ_OPTIONS = {"init_extension": False, "pool_size": 2, "pool_timeout": BROKER_WAIT_S_MAX}
+
 
 @cache
 def _sender() -> Celery:
@@ -25,9 +28,7 @@ def _sender() -> Celery:
     celery.conf.update(
         task_ignore_result=True,
         broker_connection_timeout=BROKER_WAIT_S_MAX,
-        broker_transport_options={"init_extension": False, "pool_timeout": BROKER_WAIT_S_MAX, "use_notify": True}
-        if broker_url.startswith("pgmq:")
-        else {},
+        broker_transport_options=_PGMQ_OPTIONS if broker_url.startswith("pgmq:") else {},
     )
     return celery
 
@@ -37,7 +38,7 @@ def ask_to_render(track_id: UUID) -> bool:
     try:
         _sender().send_task(TASK, args=[str(track_id)], queue=QUEUE, retry=False)
     # Each transport has errors of its own, and none of them may undo an upload that is durable.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         log.warning("media worker not asked", extra={"track": str(track_id), "error": type(error).__name__})
         return False
     return True

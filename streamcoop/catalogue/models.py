@@ -151,7 +151,7 @@ class Track(Base):
         TSVECTOR, _vector_of("words", "release_words", "artist_words"), deferred=True, deferred_raiseload=True
     )
 
-    release: Mapped[Release] = relationship(lazy="raise", viewonly=True, foreign_keys=[release_id])
+    release: Mapped[Release] = relationship(lazy="raise", viewonly=True, foreign_keys="Track.release_id")
 
 
 class Rendition(Base):

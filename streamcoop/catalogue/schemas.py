@@ -61,7 +61,7 @@ class NewArtist(Payload):
 class ArtistChange(Payload):
     """What is to change about an artist; a member left out stays as it is."""
 
-    name: Name = Field(default="")
+    name: Name = Field(default_factory=str)
     bio: Bio | None = None
 
 
@@ -97,8 +97,8 @@ class NewRelease(Payload):
 class ReleaseChange(Payload):
     """What is to change about a release; a member left out stays as it is."""
 
-    title: Title = Field(default="")
-    kind: ReleaseKind = "album"
+    title: Title = Field(default_factory=str)
+    kind: ReleaseKind = Field(default_factory=lambda: "album")
     released_on: date | None = None
     genre: Genre | None = None
 
@@ -158,8 +158,8 @@ class TrackOut(BaseModel):
 class TrackChange(Payload):
     """What is to change about a track; a member left out stays as it is."""
 
-    title: Title = Field(default="")
-    position: Position = 1
+    title: Title = Field(default_factory=str)
+    position: Position = Field(default_factory=lambda: 1)
     isrc: Isrc | None = None
     genre: Genre | None = None
 

@@ -38,6 +38,7 @@ SORT_LENGTH_MAX = 600
 
 _WORD = re.compile(r"[^\W_]+")
 Row = TypeVar("Row")
+Found = TypeVar("Found", bound=Select[Any])
 
 
 class BadCursor(DomainError):
@@ -125,9 +126,7 @@ def tracks(session: Session, q: str | None, cursor: str | None, limit: int) -> P
     return _page(rows, limit, lambda track: [str(track.id)])
 
 
-def _matching(
-    found: Select[tuple[Row]], search: InstrumentedAttribute[str], q: str | None
-) -> Select[tuple[Row]]:
+def _matching(found: Found, search: InstrumentedAttribute[str], q: str | None) -> Found:
     """Only what holds every word of `q`."""
     words = fold(q or "").split()[:QUERY_WORDS_MAX]
     if not words:

@@ -68,9 +68,7 @@ def open_artist(session: Session, owner_id: UUID, name: str, bio: str | None, no
     session.execute(text("select pg_advisory_xact_lock(hashtextextended(:owner, 0))"), {"owner": f"artists {owner_id}"})
     if (session.scalar(select(func.count()).where(Artist.owner_id == owner_id)) or 0) >= ARTISTS_PER_OWNER_MAX:
         raise TooManyArtists(artists_max=ARTISTS_PER_OWNER_MAX)
-    artist = Artist(
-        id=new_id(), owner_id=owner_id, name=name, bio=bio, created_at=now, words=artist_words(name)
-    )
+    artist = Artist(id=new_id(), owner_id=owner_id, name=name, bio=bio, created_at=now, words=artist_words(name))
     session.add(artist)
     return artist
 
@@ -90,9 +88,7 @@ def artists_of(session: Session, owner_id: UUID) -> list[Artist]:
 
 def own_artist(session: Session, owner_id: UUID, artist_id: UUID) -> Artist:
     """An artist of this account, locked. Raises NotFound."""
-    found = session.scalar(
-        select(Artist).where(Artist.id == artist_id, Artist.owner_id == owner_id).with_for_update()
-    )
+    found = session.scalar(select(Artist).where(Artist.id == artist_id, Artist.owner_id == owner_id).with_for_update())
     if found is None:
         raise NotFound
     return found
@@ -123,8 +119,9 @@ def open_release(
     by = own_artist(session, owner_id, artist_id)
     if (session.scalar(select(func.count()).where(Release.artist_id == artist_id)) or 0) >= RELEASES_PER_ARTIST_MAX:
         raise TooManyReleases(releases_max=RELEASES_PER_ARTIST_MAX)
+    release_id = new_id()
     release = {
-        "id": new_id(),
+        "id": release_id,
         "artist_id": artist_id,
         "title": title,
         "kind": kind,
@@ -136,7 +133,7 @@ def open_release(
         "artist_words": by.words,
     }
     session.execute(insert(Release).values(release))
-    return own_release(session, owner_id, release["id"])
+    return own_release(session, owner_id, release_id)
 
 
 def own_release(session: Session, owner_id: UUID, release_id: UUID) -> Release:
@@ -191,7 +188,7 @@ def publish(session: Session, owner_id: UUID, release_id: UUID, now: datetime) -
     Raises NotFound, NothingToPublish, TracksNotReady.
     """
     published = own_release(session, owner_id, release_id)
-    states = dict(session.execute(select(Track.id, Track.state).where(Track.release_id == release_id)).tuples())
+    states = dict(session.execute(select(Track.id, Track.state).where(Track.release_id == release_id)).tuples().all())
     if not states:
         raise NothingToPublish
     if waiting := sorted(str(track_id) for track_id, state in states.items() if state != "ready"):
@@ -213,9 +210,7 @@ def withdraw(session: Session, owner_id: UUID, release_id: UUID) -> Release:
 def track(session: Session, viewer_id: UUID | None, track_id: UUID) -> Track:
     """A track this viewer may see, loaded with its release and artist. Raises NotFound."""
     found = session.scalar(
-        select(Track)
-        .where(Track.id == track_id)
-        .options(joinedload(Track.release).joinedload(Release.artist))
+        select(Track).where(Track.id == track_id).options(joinedload(Track.release).joinedload(Release.artist))
     )
     if found is None or not _is_visible(found.release, viewer_id):
         raise NotFound

@@ -18,11 +18,10 @@ from operator import add, mul
 from pathlib import Path
 from typing import Any, Final
 
-from mutagen import id3
+from mutagen import flac, id3, mp4
 from mutagen.aiff import AIFF
-from mutagen.flac import FLAC, Picture
+from mutagen.flac import FLAC
 from mutagen.mp3 import MP3
-from mutagen.mp4 import MP4, MP4Cover, MP4FreeForm
 from mutagen.oggopus import OggOpus
 from mutagen.oggvorbis import OggVorbis
 from mutagen.wave import WAVE
@@ -53,6 +52,13 @@ PARTIALS_GONG: Final = ((1.0, 1.0, 0.9), (1.48, 0.45, 1.2), (2.03, 0.3, 1.6))
 FADE_S = 0.5
 
 Wave = list[float]
+
+# mutagen declares itself typed and leaves these untyped.
+Picture: Final[Any] = flac.Picture
+AttachedPicture: Final[Any] = id3.APIC
+MP4: Final[Any] = mp4.MP4
+MP4Cover: Final[Any] = mp4.MP4Cover
+MP4FreeForm: Final[Any] = mp4.MP4FreeForm
 
 CODECS: Final[dict[Format, tuple[str, ...]]] = {
     "mp3": (".mp3", "-c:a", "libmp3lame", "-b:a", "192k", "-f", "mp3"),
@@ -107,7 +113,7 @@ class Piece:
     """The score of one piece: its tuning, its tempo and two tracks that become the two channels."""
 
     def __init__(self, seed: int, seconds: float) -> None:
-        self.rng = random.Random(seed)
+        self.rng = random.Random(seed)  # noqa: S311  # music, not secrets
         self.seconds = seconds
         self.scale = self.rng.choice((SLENDRO, PELOG))
         self.tonic_hz = self.rng.choice(TONIC_HZ)
@@ -217,13 +223,13 @@ def _tag_id3(kind: Callable[[Path], Any]) -> Callable[[Path, Mapping[str, str], 
             frame = ID3_KEYS[name]
             file.tags.setall(frame, [getattr(id3, frame)(encoding=3, text=[value])])
         if artwork:
-            file.tags.add(id3.APIC(encoding=3, mime="image/jpeg", type=3, desc="", data=artwork))
+            file.tags.add(AttachedPicture(encoding=3, mime="image/jpeg", type=3, desc="", data=artwork))
         file.save()
 
     return tag
 
 
-def _front_cover(artwork: bytes) -> Picture:
+def _front_cover(artwork: bytes) -> Any:
     picture = Picture()
     picture.type, picture.mime, picture.data = 3, "image/jpeg", artwork
     return picture
@@ -234,7 +240,7 @@ def _tag_vorbis(kind: Callable[[Path], Any]) -> Callable[[Path, Mapping[str, str
         file = kind(path)
         for name, value in tags.items():
             file[VORBIS_KEYS[name]] = [value]
-        if artwork and isinstance(file, FLAC):
+        if artwork and kind is FLAC:
             file.add_picture(_front_cover(artwork))
         elif artwork:
             file["metadata_block_picture"] = [base64.b64encode(_front_cover(artwork).write()).decode("ascii")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,7 +47,8 @@ class Part:
 
     `launch` returns without waiting; it is called again when the part has died. `ready` is asked often
     and answers at once. A part that is not `guarded` is left to its own death signal if we are killed.
-    `stopped` is called once the part has been stopped for good.
+    `stopped` is called once the part has been stopped for good. Parts that need not stop one after the other
+    are marked `stops_with_previous`, each but the first of them.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Part:
     ready_s_max: float = 60.0
     guarded: bool = True
     stopped: Callable[[], None] = lambda: None
+    stops_with_previous: bool = False
 
 
 @dataclass
@@ -139,14 +142,21 @@ class Crew:
     def stop(self) -> None:
         """Stop all parts, last started first, each within the bounds of its `stop_steps`."""
         while self._running:
-            entry = self._running.pop()
-            try:
-                process.stop(entry.process, entry.part.stop_steps)
-            except subprocess.TimeoutExpired:
-                # Not even SIGKILL: it hangs in the kernel. The others are stopped all the same.
-                self.say(f"{entry.part.name} (process {entry.process.pid}) does not end; leaving it to the kernel")
-            self.guardian.forget(entry.process.pid)
-            entry.part.stopped()
+            together = [self._running.pop()]
+            while together[-1].part.stops_with_previous and self._running:
+                together.append(self._running.pop())
+            with ThreadPoolExecutor(len(together)) as pool:
+                for ended in pool.map(self._stop, together):
+                    self.guardian.forget(ended.process.pid)
+                    ended.part.stopped()
+
+    def _stop(self, entry: _Running) -> _Running:
+        try:
+            process.stop(entry.process, entry.part.stop_steps)
+        except subprocess.TimeoutExpired:
+            # Not even SIGKILL: it hangs in the kernel. The others are stopped all the same.
+            self.say(f"{entry.part.name} (process {entry.process.pid}) does not end; leaving it to the kernel")
+        return entry
 
     def _launch(self, part: Part) -> Child:
         child = part.launch()

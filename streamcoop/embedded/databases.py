@@ -33,10 +33,10 @@ class Databases:
 def bootstrap(cluster: Cluster) -> Databases:
     """Make the roles, both databases and the broker's pgmq schema, as far as they are missing.
 
-    The server must be ready. `streamcoop_owner` owns the database `streamcoop`: it runs the migrations. `streamcoop_app` may
+    `streamcoop_owner` owns the database `streamcoop`: it runs the migrations. `streamcoop_app` may
     connect to it and has no right but those that migrations grant. `streamcoop_broker` owns the
     database of its name. Nobody else may connect to either. The passwords are generated once and
-    kept in `<folder>/passwords/<role>`.
+    kept in `<folder>/passwords/<role>`. The server must be ready.
     """
     passwords = {role: _password(cluster, role) for role in (OWNER, APP, BROKER)}
     with psycopg.connect(cluster.superuser_url(), autocommit=True) as connection:

@@ -10,6 +10,7 @@ The guardian shares the supervisor's lock on the data folder, so the folder stay
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -32,21 +33,38 @@ def listed(lines: Iterable[bytes]) -> list[int]:
     return list(groups)
 
 
-def kill_group(group: int) -> bool:
-    """Kill every process of the group; False if there is none left."""
-    try:
+def kill_group(group: int) -> None:
+    """Kill every process of the group that is still there and ours."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
+
+
+def living_groups() -> set[int]:
+    """The process groups that have a member which runs; who has ended and only waits to be reaped does not count."""
+    groups = set()
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", "rb") as file:
+                # The name, in parentheses, may hold anything; after it come state, parent, group.
+                state, _, group = file.read().rpartition(b")")[2].split()[:3]
+        except OSError:
+            continue
+        if state not in (b"Z", b"X"):
+            groups.add(int(group))
+    return groups
 
 
 def sweep(groups: list[int]) -> None:
     """Kill the groups, last started first, and wait until they are gone, `SWEEP_S_MAX` at the most."""
     deadline = time.monotonic() + SWEEP_S_MAX
-    left = groups[::-1]
-    while (left := [group for group in left if kill_group(group)]) and time.monotonic() < deadline:
+    for group in reversed(groups):
+        kill_group(group)
+    while (left := living_groups().intersection(groups)) and time.monotonic() < deadline:
         time.sleep(SWEEP_POLL_S)
+        for group in left:
+            kill_group(group)
 
 
 if __name__ == "__main__":

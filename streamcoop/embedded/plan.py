@@ -97,12 +97,13 @@ class Setup:
 
 @dataclass(frozen=True)
 class Commands:
-    """The programs of the service as argument lists. `workers` is by name, in the order of their start."""
+    """The programs of the service as argument lists; `workers` by the names of their logs."""
 
     chain: Sequence[str]
     migrate: Sequence[str]
     found: Sequence[str]
     workers: Mapping[str, Sequence[str]]
+    beat: Sequence[str]
     api: Sequence[str]
 
 
@@ -150,8 +151,8 @@ def service_commands(setup: Setup) -> Commands:
         workers={
             "worker": _worker("worker", "credits,royalties,chain,default", 2),
             "media": _worker("media", "media", 1),
-            "beat": _module("celery", "-A", "workers.app", "beat", "-s", places.beat / "schedule", "--pidfile="),
         },
+        beat=_module("celery", "-A", "workers.app", "beat", "-s", places.beat / "schedule", "--pidfile="),
         api=_module("uvicorn", "streamcoop.app:create_app", "--factory", *server),
     )
 

@@ -149,10 +149,21 @@ def in_folder(folder: Path, program: str) -> list[int]:
     return found
 
 
+def is_running(pid: int) -> bool:
+    """Whether there is such a process; one that has ended and only waits to be reaped does not run."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    # The name, in parentheses, may hold anything; after it comes the state.
+    return status.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+
+
 def lock(path: Path, wait_s_max: float = 0.0) -> BinaryIO:
     """Take the lock file; it is held until the returned file is closed in every process that shares it.
 
-    Raises `FolderInUse` if somebody else still holds it after `wait_s_max` seconds.
+    Raises `FolderInUse` at once if the process that took it is running, and after `wait_s_max` seconds if
+    that one is gone and those it shared the lock with (the guardian) are not.
     """
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE_MODE), "r+b")
     deadline = time.monotonic() + wait_s_max
@@ -161,13 +172,15 @@ def lock(path: Path, wait_s_max: float = 0.0) -> BinaryIO:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
-            if time.monotonic() >= deadline:
-                holder = file.read().decode().strip() or "unknown"
+            file.seek(0)
+            holder = file.read().decode().strip()
+            if time.monotonic() >= deadline or (holder.isdigit() and is_running(int(holder))):
                 file.close()
                 raise FolderInUse(
                     f"{path.parent} is in use by another process (id {holder}); stop that one first"
                 ) from None
             time.sleep(LOCK_POLL_S)
+    file.seek(0)
     file.truncate(0)
     file.write(f"{os.getpid()}\n".encode())
     file.flush()

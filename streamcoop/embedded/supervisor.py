@@ -42,7 +42,7 @@ FOUND_S_MAX = 120.0
 # Celery: SIGTERM lets tasks end, SIGQUIT abandons them; they are taken up again at the next start.
 WORKER_STOP: StopSteps = ((signal.SIGTERM, 10.0), (signal.SIGQUIT, 3.0), *process.KILL_STEPS)
 API_STOP: StopSteps = ((signal.SIGTERM, plan.API_GRACE_S + 3.0), *process.KILL_STEPS)
-CHAIN_STOP: StopSteps = ((signal.SIGTERM, 5.0), *process.KILL_STEPS)
+CHILD_STOP: StopSteps = ((signal.SIGTERM, 5.0), *process.KILL_STEPS)
 
 Say = Callable[[str], None]
 
@@ -127,8 +127,10 @@ def _start_all(crew: Crew, setup: Setup, commands: Commands) -> None:
     crew.run_once("migrate", launcher("migrate", commands.migrate), places.log("migrate"), MIGRATE_S_MAX)
     crew.run_once("found", launcher("found", commands.found), places.log("found"), FOUND_S_MAX)
     crew.say("Starting the workers and the API.")
-    for name, command in commands.workers.items():
-        crew.start(Part(name, launcher(name, command), places.log(name), WORKER_STOP))
+    for number, (name, command) in enumerate(commands.workers.items()):
+        launch = launcher(name, command)
+        crew.start(Part(name, launch, places.log(name), WORKER_STOP, stops_with_previous=number > 0))
+    crew.start(Part("beat", launcher("beat", commands.beat), places.log("beat"), CHILD_STOP))
     crew.start(
         Part(
             "api",
@@ -169,7 +171,7 @@ def _start_chain(crew: Crew, places: Places, launch: Callable[[], Child], answer
             "chain",
             launch,
             places.log("chain"),
-            CHAIN_STOP,
+            CHILD_STOP,
             ready=lambda: bool(chain_settings(answers)),
             ready_s_max=CHAIN_READY_S_MAX,
         )
@@ -209,7 +211,7 @@ def _announce(setup: Setup, say: Say) -> None:
         "address": setup.address,
         "operator_email": credentials.operator_email,
         "operator_password_file": str(places.operator_password),
-        "process": os.getpid(),
+        "process": str(os.getpid()),
     }
     write_private(places.running, json.dumps(service) + "\n")
     say("\nStreamCoop is running.\n")

@@ -15,12 +15,13 @@ from pathlib import Path
 from streamcoop.embedded import ports, process
 from streamcoop.embedded.crew import CrewError
 from streamcoop.embedded.plan import ROOT_FOLDER_MODE, Places, source_root
+from streamcoop.embedded.process import Child, StopSteps
 from streamcoop.settings import PREFIX
 
 READY_S_MAX = 180.0
 READY_POLL_S = 0.1
 # More than the supervisor's own bounds add up to.
-STOP_STEPS: process.StopSteps = ((signal.SIGTERM, 90.0), *process.KILL_STEPS)
+STOP_STEPS: StopSteps = ((signal.SIGTERM, 90.0), *process.KILL_STEPS)
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,6 @@ def running_service(
         output = Path(scratch) / "output"
         environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         command = [sys.executable, "-m", "streamcoop.embedded.supervisor", "--data", str(root)]
-        running = Places(root).running
-        running.unlink(missing_ok=True)
         with process.open_log(output) as file:
             child = process.spawn(
                 [*command, "--host", host, "--port", str(port)],
@@ -69,11 +68,20 @@ def running_service(
                 cwd=source_root(),
             )
         try:
-            process.until(lambda: running.exists() or child.poll() is not None, READY_S_MAX, READY_POLL_S)
-            if not running.exists():
-                raise ServiceNotUp(f"the service did not come up in {READY_S_MAX:g} s:\n{process.last_lines(output)}")
-            told = json.loads(running.read_text(encoding="utf-8"))
+            process.until(lambda: _told(root, child) is not None or child.poll() is not None, READY_S_MAX, READY_POLL_S)
+            told = _told(root, child)
+            if told is None:
+                raise ServiceNotUp(f"the service did not come up:\n{process.last_lines(output)}")
             password = Path(told["operator_password_file"]).read_text(encoding="utf-8").strip()
             yield Service(told["address"], root, told["operator_email"], password)
         finally:
             process.stop(child, STOP_STEPS)
+
+
+def _told(root: Path, supervisor: Child) -> dict[str, str] | None:
+    """What this supervisor says about its service once it is up; what another one has said does not count."""
+    try:
+        told: dict[str, str] = json.loads(Places(root).running.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return told if told["process"] == str(supervisor.pid) else None

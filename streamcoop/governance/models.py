@@ -80,7 +80,7 @@ class Ballot(Base):
 
 
 class BallotWeight(Base):
-    """The weight a member's address had in the contract at a ballot's snapshot. Addresses without weight have no row."""
+    """The weight a member's address had in the contract at a ballot's snapshot. Without weight there is no row."""
 
     __tablename__ = "ballot_weight"
     __table_args__ = (CheckConstraint("weight > 0", name="positive"),)

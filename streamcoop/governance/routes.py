@@ -112,7 +112,9 @@ def _own(session: Session, ballot_id: UUID, user_id: UUID) -> OwnVoteOut | None:
     if weight is None:
         return None
     cast = service.newest_vote(session, ballot_id, weight.member_id)
-    return OwnVoteOut(weight=weight.weight, value=cast and cast.value, cast_at=cast and cast.cast_at)
+    if cast is None:
+        return OwnVoteOut(weight=weight.weight, value=None, cast_at=None)
+    return OwnVoteOut(weight=weight.weight, value=cast.value, cast_at=cast.cast_at)
 
 
 @router.get("/ballots/{ballot_id}/votes", responses=answers(NotFound, service.BallotNotCounted))

@@ -16,9 +16,6 @@ TEXT_LENGTH_MAX = 20_000
 # A ballot may be short: what protects the members is the quorum and the largest step, not its length.
 BALLOT_S_MIN = 1
 BALLOT_S_MAX = 90 * 86_400
-# No value a ballot could name is wider than a column of it.
-VALUE_MIN = 0
-VALUE_MAX = 10_000
 
 BallotState = Literal["preparing", "open", "closed", "stopped"]
 
@@ -45,7 +42,7 @@ class NewBallot(Payload):
 class NewVote(Payload):
     """The share wanted, in basis points."""
 
-    value: int = Field(strict=True, ge=VALUE_MIN, le=VALUE_MAX)
+    value: int = Field(strict=True, examples=[7_200])
 
 
 class SnapshotOut(BaseModel):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session
 
 from ledger import tally
@@ -104,7 +104,7 @@ def call_ballot(session: Session, title: str, text: str, duration_s: int, called
         "step_max": ARTIST_SHARE_STEP_BP_MAX,
         "quorum_bp": QUORUM_BP,
     }
-    called = session.scalar(insert(Ballot).values(row).on_conflict_do_nothing().returning(Ballot))
+    called: Ballot | None = session.scalar(insert(Ballot).values(row).on_conflict_do_nothing().returning(Ballot))
     if called is None:
         raise BallotUnderWay(parameter=ARTIST_SHARE)
     return called
@@ -153,7 +153,7 @@ def counted_votes(session: Session, ballot_id: UUID, after: str = "", limit: int
     newest = (
         select(BallotVote)
         .where(BallotVote.ballot_id == ballot_id)
-        .distinct(BallotVote.member_id)
+        .ext(distinct_on(BallotVote.member_id))
         .order_by(BallotVote.member_id, BallotVote.id.desc())
         .subquery()
     )
@@ -200,7 +200,9 @@ def newest_vote(session: Session, ballot_id: UUID, member_id: UUID) -> BallotVot
 # --- Voting ---
 
 
-def vote(session: Session, ballot_id: UUID, user_id: UUID, value: int, now: datetime) -> tuple[BallotWeight, BallotVote]:
+def vote(
+    session: Session, ballot_id: UUID, user_id: UUID, value: int, now: datetime
+) -> tuple[BallotWeight, BallotVote]:
     """Cast a vote, or replace the one cast before; the same value again is the same vote.
 
     Raises NotFound, BallotNotOpen, NotAMember, NoVoteInThisBallot, VoteOutOfBounds and TooManyVotes.
@@ -246,31 +248,32 @@ def due(session: Session, now: datetime) -> list[UUID]:
     return list(session.scalars(select(Ballot.id).where(Ballot.state == OPEN, Ballot.closes_at <= now)))
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """The contract an earlier ballot was read from: a later one must find the same chain and code there."""
+def pin(session: Session, contract: str) -> tuple[int | None, str | None]:
+    """Chain id and code hash found at this address when weights were last read there; nothing the first time.
 
-    chain_id: int
-    code_hash: str
-
-
-def pin(session: Session, contract: str) -> Pin | None:
-    """What stood at this address the last time weights were read there; None the first time."""
+    A later ballot must find the same.
+    """
     found = session.execute(
         select(Ballot.chain_id, Ballot.code_hash)
         .where(func.lower(Ballot.contract) == contract.lower(), Ballot.code_hash.is_not(None))
         .order_by(Ballot.opened_at.desc())
         .limit(1)
     ).one_or_none()
-    return None if found is None else Pin(*found)
+    return (None, None) if found is None else (found.chain_id, found.code_hash)
 
 
 def open_ballot(
     session: Session, ballot_id: UUID, weights: Weights, member_ids: dict[str, UUID], now: datetime
 ) -> None:
-    """Store the weights and open the ballot for its duration. Nothing happens unless it is in preparation."""
+    """Store the weights and open the ballot for its duration; without any weight there is nothing to open.
+
+    Nothing happens unless it is in preparation.
+    """
     opened = _locked(session, ballot_id)
     if opened.state != PREPARING:
+        return
+    if not weights.total:
+        stop(session, ballot_id, "nobody is a member yet", now)
         return
     session.add_all(
         BallotWeight(
@@ -289,7 +292,7 @@ def open_ballot(
 def stored_weights(session: Session, ballot_id: UUID) -> dict[str, int]:
     """The weights a ballot was opened with, by address."""
     rows = select(BallotWeight.address, BallotWeight.weight).where(BallotWeight.ballot_id == ballot_id)
-    return dict(session.execute(rows.order_by(BallotWeight.address)).tuples())
+    return dict(session.execute(rows.order_by(BallotWeight.address)).all())
 
 
 def close(session: Session, ballot_id: UUID, now: datetime) -> None:

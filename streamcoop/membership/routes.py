@@ -45,7 +45,9 @@ def _out(member: Member, names: dict[UUID, str]) -> MemberOut:
     )
 
 
-@router.post("/membership", status_code=201, responses=answers(*_PERSONAL, service.AlreadyApplied, service.AddressTaken))
+@router.post(
+    "/membership", status_code=201, responses=answers(*_PERSONAL, service.AlreadyApplied, service.AddressTaken)
+)
 def apply(application: Application, principal: Voter, session: Transaction, now: Now) -> MembershipOut:
     """Apply for membership. Everything on the chain is public: the address should be used for nothing else."""
     return _own(

@@ -8,13 +8,14 @@ transaction here, each leaves a state the next can start from, and none is undon
 from __future__ import annotations
 
 import base64
+import itertools
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -120,7 +121,7 @@ def apply(
         "state": APPLIED,
         "applied_at": now,
     }
-    applied = session.scalar(insert(Member).values(row).on_conflict_do_nothing().returning(Member))
+    applied: Member | None = session.scalar(insert(Member).values(row).on_conflict_do_nothing().returning(Member))
     if applied is None:
         known = session.scalar(select(Member.id).where(Member.user_id == user_id))
         raise AlreadyApplied if known else AddressTaken
@@ -193,7 +194,7 @@ def is_member(session: Session, user_id: UUID) -> bool:
 def electorate(session: Session) -> dict[str, UUID]:
     """Member ids by address: all who are on the chain or may be at this moment."""
     rows = select(Member.address, Member.id).where(Member.state.in_((ADMITTING, MEMBER))).order_by(Member.id)
-    return dict(session.execute(rows).tuples())
+    return dict(session.execute(rows).all())
 
 
 # --- An admission's steps ---
@@ -210,7 +211,7 @@ class Admission:
 
 
 def unfinished(session: Session, limit: int) -> list[UUID]:
-    """Members whose admission is under way: those with a transaction first, by nonce, since nodes take them in order."""
+    """Members whose admission is under way. Those with a transaction first, by nonce: nodes take them in order."""
     rows = (
         select(Member.id)
         .join(ChainTransaction, _signed_for_it, isouter=True)
@@ -241,11 +242,11 @@ def admission(session: Session, member_id: UUID) -> Admission | None:
     return Admission(member.id, member.address, member.member_class, transaction)
 
 
-def nonce_from(session: Session) -> int:
-    """The lowest nonce that no unfinished transaction has, as far as is known here."""
-    unfinished_only = ChainTransaction.state.in_((INTENDED, SENT))
-    highest = session.scalar(select(func.max(ChainTransaction.nonce)).where(unfinished_only))
-    return 0 if highest is None else highest + 1
+def free_nonce(session: Session, lowest: int) -> int:
+    """The lowest nonce from `lowest` on that no unfinished transaction has: a gap would hold up all above it."""
+    live = ChainTransaction.state.in_((INTENDED, SENT))
+    taken = set(session.scalars(select(ChainTransaction.nonce).where(live, ChainTransaction.nonce >= lowest)))
+    return next(nonce for nonce in itertools.count(lowest) if nonce not in taken)
 
 
 def intend(session: Session, member_id: UUID, signed: SignedTransaction, now: datetime) -> bool:
@@ -256,7 +257,7 @@ def intend(session: Session, member_id: UUID, signed: SignedTransaction, now: da
     """
     session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _NONCE_LOCK})
     under_way = admission(session, member_id)
-    if under_way is None or under_way.transaction is not None or nonce_from(session) > signed.nonce:
+    if under_way is None or under_way.transaction is not None or free_nonce(session, signed.nonce) != signed.nonce:
         return False
     fresh = {
         "raw": signed.raw,
@@ -287,38 +288,48 @@ def give_up_transaction(session: Session, transaction_id: UUID, hash_: str, reas
         transaction.state, transaction.error = FAILED, reason[:REASON_LENGTH_MAX]
 
 
-def confirm(session: Session, transaction_id: UUID, receipt: Receipt, now: datetime) -> None:
-    """The transaction stands in a final block. Succeeded, it makes a member; failed, it waits for the operator again."""
+def confirm(session: Session, transaction_id: UUID, receipt: Receipt, is_member: bool, now: datetime) -> None:
+    """The transaction stands in a final block. `is_member` is what the contract says of the address.
+
+    A transaction that failed has cost its fee: unless the address is a member by another one, the
+    operator has to admit again.
+    """
     transaction = _locked_transaction(session, transaction_id)
     if transaction.state in (CONFIRMED, FAILED) or transaction.hash != receipt.hash:
         return
     member = _locked(session, transaction.subject)
+    transaction.state = CONFIRMED if receipt.succeeded else FAILED
     transaction.block_number, transaction.block_hash = receipt.block_number, receipt.block_hash
     transaction.confirmed_at = now
-    if receipt.succeeded:
-        transaction.state = CONFIRMED
+    if is_member:
         _become_member(member, now)
     else:
-        transaction.state, transaction.error = FAILED, "the contract refused it"
+        transaction.error = "the contract refused it"
         member.state, member.held_up_by = APPLIED, transaction.error
 
 
 def found_on_chain(session: Session, member_id: UUID, now: datetime) -> None:
-    """The contract says the address is a member already: by a transaction of the registrar we do not know of."""
-    member = _locked(session, member_id)
-    if member.state == ADMITTING:
-        _become_member(member, now)
+    """The contract says the address is a member already: by a transaction of the registrar we do not know of.
+
+    Where another worker has stored one in the meantime, that one is confirmed in its own time.
+    """
+    under_way = admission(session, member_id)
+    if under_way is not None and under_way.transaction is None:
+        _become_member(_locked(session, member_id), now)
 
 
 def _become_member(member: Member, now: datetime) -> None:
     member.state, member.admitted_at, member.held_up_by = MEMBER, now, None
 
 
-def hold_up(session: Session, member_id: UUID, reason: str) -> None:
-    """Tell the operator why an admission does not come further."""
-    member = _locked(session, member_id)
-    if member.state == ADMITTING:
-        member.held_up_by = reason[:REASON_LENGTH_MAX]
+def hold_up(session: Session, member_ids: list[UUID], reason: str | None) -> None:
+    """Tell the operator why these admissions do not come further, or that nothing holds them up any more."""
+    told = reason and reason[:REASON_LENGTH_MAX]
+    session.execute(
+        update(Member)
+        .where(Member.id.in_(member_ids), Member.state == ADMITTING, Member.held_up_by.is_distinct_from(told))
+        .values(held_up_by=told)
+    )
 
 
 def _locked_transaction(session: Session, transaction_id: UUID) -> ChainTransaction:

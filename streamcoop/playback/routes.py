@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from ledger.recording import Recorded
-from ledger.store.recording import Outcome
+from ledger.store.recording import Outcome, standing_of
 from streamcoop.accounts.principals import Listener
 from streamcoop.catalogue.lookup import Playable
 from streamcoop.clock import Now
@@ -36,7 +36,7 @@ _DECIDED = (
     service.TooEarly,
 )
 _BY_TOKEN = (NotSignedIn, NotPermitted, PlayTokenRefused, PlayTokenExpired, NotFound, Overloaded)
-_AUDIO = {"audio/mpeg": {}, "audio/webm": {}}
+_AUDIO: dict[str, dict[str, str]] = {"audio/mpeg": {}, "audio/webm": {}}
 
 
 def _desk(request: Request) -> PlaybackDesk:
@@ -107,9 +107,9 @@ def _recorded(desk: PlaybackDesk, outcome: Outcome) -> RecordedOut:
     )
 
 
-@router.api_route(
+@router.head("/stream/{play_token}", include_in_schema=False)
+@router.get(
     "/stream/{play_token}",
-    methods=["GET", "HEAD"],
     response_class=Response,
     responses=answers(*_BY_TOKEN, *_DECIDED, RangeNotSatisfiable)
     | {
@@ -198,7 +198,7 @@ async def original(
     tariff = await desk.tariff_in(desk.calendar.epoch_at(now))
     async with desk.pool.connection() as conn:
         track = await service.find_track(conn, track_id, listener)
-        standing = await service.standing_of(conn, listener.user_id, track_id, now)
+        standing = await standing_of(conn, listener.user_id, track_id, now)
     if track.artist_owner_id != listener.user_id and not tariff.owns(standing.progress[track_id]):
         raise NotFound
     return delivery.whole(

@@ -118,5 +118,14 @@ def unseal(text: str, secret_key: bytes, now_ms: int) -> PlayToken:
         raise PlayTokenRefused
     if now_ms >= expires_ms:
         raise PlayTokenExpired
-    ids = (UUID(bytes=raw) for raw in (play, listener, session, track))
-    return PlayToken(_KINDS[kind], _CODECS[codec], ordinal, *ids, price_micro, expires_ms)
+    return PlayToken(
+        kind=_KINDS[kind],
+        codec=_CODECS[codec],
+        ordinal=ordinal,
+        play_id=UUID(bytes=play),
+        listener_id=UUID(bytes=listener),
+        session_id=UUID(bytes=session),
+        track_id=UUID(bytes=track),
+        price_micro=price_micro,
+        expires_ms=expires_ms,
+    )

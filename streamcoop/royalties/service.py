@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy.orm import Session
 
@@ -32,8 +33,9 @@ def close_epoch(
     last: TrackEpoch | None = None
     for _ in range(CHUNKS_MAX):
         with transaction() as session:
+            splits = partial(splits_of, session)
             last = closing.close_chunk(
-                session.connection(), founding, epoch, lambda tracks, s=session: splits_of(s, tracks), clock(), last
+                session.connection(), founding, epoch, splits, clock(), last
             )
         if last is None:
             break

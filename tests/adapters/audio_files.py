@@ -8,10 +8,11 @@ import random
 import struct
 import subprocess
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mutagen import id3
 from mutagen.flac import FLAC, Picture
@@ -25,7 +26,7 @@ from streamcoop.demo import music
 
 PIECE_S = 6.0
 PIECE_SEED = 7
-BOMB_S = 4 * 3600
+BOMB_S = 3600
 TOOL_S_MAX = 120
 FORMATS: Final[tuple[Format, ...]] = ("mp3", "flac", "vorbis", "opus", "m4a", "wav", "aiff")
 
@@ -86,8 +87,7 @@ def playlist_named_mp3(folder: Path, target: Path) -> Path:
     """An HLS playlist that names another file."""
     path = folder / "live.mp3"
     path.write_text(
-        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:6\n"
-        f"#EXTINF:6.0,\nfile://{target}\n#EXT-X-ENDLIST\n"
+        f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:6\n#EXTINF:6.0,\nfile://{target}\n#EXT-X-ENDLIST\n"
     )
     return path
 
@@ -150,7 +150,7 @@ def _silence() -> bytes:
 
 
 def silence_bomb(folder: Path, stated_samples: int = 0) -> Path:
-    """Four hours of silence in some 200 kB of FLAC; its header states `stated_samples`, 0 for unknown."""
+    """An hour of silence in some 50 kB of FLAC; its header states `stated_samples`, 0 for unknown."""
     data = bytearray(_silence())
     # STREAMINFO begins at byte 8; its 36-bit sample count ends at byte 26.
     head = int.from_bytes(data[18:26], "big") >> 36 << 36
@@ -163,7 +163,7 @@ def silence_bomb(folder: Path, stated_samples: int = 0) -> Path:
 def dirty_tags(folder: Path) -> Path:
     """An MP3 whose tags hold NULs, control characters, reversed text, too much text and too many values."""
     path = whole(folder, "mp3")
-    file = MP3(path)
+    file: Any = MP3(path)
     if file.tags is None:
         file.add_tags()
     file.tags.add(id3.TIT2(encoding=3, text=["A\x07 ti\x1btle\u202e with\ttraps\r\n" + "x" * 5_000]))
@@ -205,7 +205,6 @@ def front_cover(data: bytes) -> Picture:
 
 def pixel_bomb() -> bytes:
     """A PNG of 30,000 by 30,000 pixels in a few kB. Only its header is honest."""
-    import zlib
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
@@ -228,13 +227,14 @@ def huge_id3_size(folder: Path) -> Path:
 
 
 def compressed_id3_frame(folder: Path) -> Path:
-    """An MP3 with an ID3 frame of a few MB that unpacks to 3 GB."""
-    import zlib
-
-    unpacked = 3 << 30
+    """An MP3 with an ID3 frame of 3 MB that unpacks to 3 GB."""
+    block_bytes, blocks = 16 << 20, 192
     packer = zlib.compressobj(9)
-    body = b"".join(packer.compress(bytes(16 << 20)) for _ in range(unpacked >> 24)) + packer.flush()
-    frame = b"TIT2" + _syncsafe(len(body) + 4) + b"\x00\x09" + _syncsafe(1 << 27) + body
+    start = packer.compress(b"") + packer.flush(zlib.Z_FULL_FLUSH)
+    # After a full flush a block depends on nothing before it, so that one block can stand many times.
+    block = packer.compress(bytes(block_bytes)) + packer.flush(zlib.Z_FULL_FLUSH)
+    body = start + block * blocks + packer.flush()
+    frame = b"TIT2" + _syncsafe(len(body) + 4) + b"\x00\x09" + _syncsafe((1 << 28) - 1) + body
     path = folder / "packed-id3.mp3"
     path.write_bytes(b"ID3\x04\x00\x00" + _syncsafe(len(frame)) + frame + whole(folder, "mp3").read_bytes())
     return path

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import random
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from tests.adapters import audio_files
 
 PIECE_MS = int(audio_files.PIECE_S * 1000)
 TOLERANCE_MS = 60
+WAIT_S_MAX = 30
 SHORT = audio.AudioLimits(duration_s_max=20)
 TAGS = {
     "title": "Lancaran Üdan",
@@ -53,7 +56,8 @@ def test_inspect__whole_file__tells_sound_and_tags(wholes: dict[Format, Path], k
     assert (found.title, found.artist, found.album) == (TAGS["title"], TAGS["artist"], TAGS["album"])
     assert (found.track, found.disc, found.date, found.year) == (3, 1, "2024-05-17", 2024)
     assert (found.genre, found.isrc, found.notes) == ("Gamelan", "GBAYE6800011", ())
-    assert found.artwork is not None and found.artwork_mime == "image/jpeg"
+    assert found.artwork is not None
+    assert found.artwork_mime == "image/jpeg"
     with Image.open(io.BytesIO(found.artwork)) as cover:
         assert (cover.format, cover.size) == ("JPEG", (1600, 800))
 
@@ -72,21 +76,24 @@ def test_render__whole_file__is_measured_constant_and_bare(
     head = target.read_bytes()[: made.header_bytes + 4]
     if codec == "mp3":
         assert made.content_type == "audio/mpeg"
-        assert head[:2] == b"\xff\xfb" and b"Info" in head and head[-4:-2] == b"\xff\xfb"
+        assert head[:2] == b"\xff\xfb"
+        assert b"Info" in head
+        assert head[-4:-2] == b"\xff\xfb"
         assert MP3(target).tags is None
     else:
         assert made.content_type == "audio/webm"
         assert head[-4:] == b"\x1f\x43\xb6\x75"  # the first Cluster
         assert made.header_bytes < 4096
     everything = target.read_bytes()
-    assert b"Lancaran" not in everything and b"JFIF" not in everything
+    assert b"Lancaran" not in everything
+    assert b"JFIF" not in everything
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_render__half_of_the_bytes__plays_half_of_the_time(wholes: dict[Format, Path], tmp_path: Path) -> None:
     for codec in ("mp3", "opus"):
         target = tmp_path / codec
-        made = audio.render(wholes["wav"], target, codec, SHORT)  # type: ignore[arg-type]
+        made = audio.render(wholes["wav"], target, codec, SHORT)
         middle = made.header_bytes + (made.size - made.header_bytes) // 2
         (tmp_path / "half").write_bytes(target.read_bytes()[:middle])
         assert abs(_decoded_ms(tmp_path / "half") - PIECE_MS / 2) < 120
@@ -94,8 +101,6 @@ def test_render__half_of_the_bytes__plays_half_of_the_time(wholes: dict[Format, 
 
 def _decoded_ms(path: Path) -> int:
     """How long the file plays, by decoding it to raw samples."""
-    import subprocess
-
     tool = str(ffmpeg.executable(None))
     command = [tool, "-nostdin", "-loglevel", "quiet", "-i", str(path), "-ac", "1", "-ar", "8000", "-f", "s8", "-"]
     return len(subprocess.run(command, capture_output=True, timeout=60, check=False).stdout) // 8
@@ -197,12 +202,13 @@ def test_render__flac_with_damage_inside__is_refused_with_ffmpegs_reason(tmp_pat
     with pytest.raises(audio.DamagedAudio) as caught:
         audio.render(source, tmp_path / "out", "mp3", SHORT)
     assert caught.value.detail
-    assert "0x" not in caught.value.detail and str(tmp_path) not in caught.value.detail
+    assert "0x" not in caught.value.detail
+    assert str(tmp_path) not in caught.value.detail
 
 
 def test_inspect__hours_of_silence_in_few_bytes__is_too_long(tmp_path: Path) -> None:
-    bomb = audio_files.silence_bomb(tmp_path, audio_files.BOMB_S * 48_000)
-    assert bomb.stat().st_size < 250_000
+    bomb = audio_files.silence_bomb(tmp_path, 4 * 3600 * 48_000)
+    assert bomb.stat().st_size < 100_000
     with pytest.raises(audio.RecordingTooLong):
         audio.inspect(bomb)
 
@@ -224,7 +230,8 @@ def test_render__exactly_the_limit__is_accepted(wholes: dict[Format, Path], tmp_
 
 def test_inspect__dirty_tags__come_out_clean(tmp_path: Path) -> None:
     found = audio.inspect(audio_files.dirty_tags(tmp_path))
-    assert found.title is not None and found.title.startswith("A title with traps xxx")
+    assert found.title is not None
+    assert found.title.startswith("A title with traps xxx")
     assert len(found.title) == audio_tags.TEXT_CHARS_MAX
     assert found.artist == ", ".join(f"Artist {i}" for i in range(audio_tags.VALUES_MAX))
     assert found.album in ("One, Two", "One Two", "OneTwo")
@@ -246,7 +253,8 @@ def test_clean__any_text__is_one_short_line() -> None:
 
 def test_inspect__artwork_of_10_mb__is_left_out_with_a_note(tmp_path: Path) -> None:
     found = audio.inspect(audio_files.large_artwork(tmp_path, 10 << 20))
-    assert found.artwork is None and found.artwork_mime is None
+    assert found.artwork is None
+    assert found.artwork_mime is None
     assert found.notes == ("artwork left out: larger than 8 MB",)
 
 
@@ -266,7 +274,8 @@ def test_inspect__picture_of_too_many_pixels_or_none__is_left_out(tmp_path: Path
 def test_inspect__what_is_appended_to_a_picture__does_not_survive(tmp_path: Path) -> None:
     source = audio_files.whole(tmp_path, "flac", {}, audio_files.picture(100, 100) + b"PK\x03\x04 payload")
     artwork = audio.inspect(source).artwork
-    assert artwork is not None and b"payload" not in artwork
+    assert artwork is not None
+    assert b"payload" not in artwork
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFF0])
@@ -299,14 +308,14 @@ def test_inspect_and_render__mutated_files__are_taken_or_refused(tmp_path: Path,
             found = audio.inspect(damaged, SHORT.duration_s_max)
             made = audio.render(damaged, tmp_path / "out", "mp3", SHORT, inspection=found)
         except audio.AudioRefused as refusal:
-            assert "\x00" not in str(refusal) and len(str(refusal)) < 500
+            told = str(refusal)
         else:
+            told = ""
             assert 0 < made.duration_ms <= SHORT.duration_s_max * 1000 + audio.OVERRUN_MS
+        assert told == audio_tags.clean(told)
 
 
 def test_detect__random_bytes__never_count_as_audio(tmp_path: Path) -> None:
-    import random
-
     path = tmp_path / "noise"
     for seed in range(30):
         path.write_bytes(random.Random(seed).randbytes(100_000))
@@ -331,9 +340,13 @@ def test_confined__what_it_started__ends_with_it(tmp_path: Path) -> None:
     outcome = _run(tmp_path, "sleep 300 & echo $! > left; exit 3")
     assert (outcome.ending, outcome.returncode) == ("exited", 3)
     pid = int((tmp_path / "left").read_text())
-    deadline = time.monotonic() + 10
-    while _alive(pid):
-        assert time.monotonic() < deadline
+    _wait_until(lambda: not _alive(pid))
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S_MAX
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.01)
 
 
@@ -344,11 +357,12 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_confined__environment_and_large_files__are_withheld(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_confined__environment_and_large_files__are_withheld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAMCOOP_SECRET_KEY", "must not be seen")
-    outcome = _run(tmp_path, "env >&2; head -c 5000000 /bin/sh /bin/sh /bin/sh /bin/sh /bin/sh /bin/sh /bin/sh /bin/sh /bin/sh /bin/sh /bin/sh /bin/sh > big")
+    outcome = _run(
+        tmp_path,
+        "env >&2; cat $(yes /bin/sh | head -n 40) > big",
+    )
     assert "STREAMCOOP" not in outcome.message
     assert (tmp_path / "big").stat().st_size <= LIMITS.file_bytes
 
@@ -363,7 +377,23 @@ def test_confined__protections_granted__are_real(tmp_path: Path) -> None:
     if "files=landlock" not in outcome.protections:
         pytest.skip(f"this kernel granted only {outcome.protections}")
     assert (outcome.returncode, (outside / "new").exists()) == (0, False)
-    assert "Permission denied" in outcome.message and outcome.message.endswith("fine\n")
+    assert "Permission denied" in outcome.message
+    assert outcome.message.endswith("fine\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the signal at a parent's death is Linux's")
+def test_confined__service_that_is_killed__leaves_nothing_running(tmp_path: Path) -> None:
+    script = "echo $$ > new; mv new pid; exec sleep 300"
+    service = (
+        "import pathlib; from streamcoop.adapters import confined; "
+        f"confined.run(['/bin/sh', '-c', {script!r}], confined.Limits(5, 300, 1 << 28, 1 << 20), "
+        f"folder=pathlib.Path({str(tmp_path)!r}), readable=[])"
+    )
+    with subprocess.Popen([sys.executable, "-c", service], cwd=confined.PACKAGE.parent) as parent:
+        _wait_until((tmp_path / "pid").exists)
+        parent.kill()
+    pid = int((tmp_path / "pid").read_text())
+    _wait_until(lambda: not _alive(pid))
 
 
 def test_confined__program_that_is_missing__is_said_so(tmp_path: Path) -> None:

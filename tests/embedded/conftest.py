@@ -72,15 +72,6 @@ def folder(request: pytest.FixtureRequest) -> Path:
     return path
 
 
-def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that has ended and is not reaped does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
 def finish(child: subprocess.Popen[str]) -> None:
     """End a process of a test, whatever state the test left it in."""
     child.kill()

@@ -56,12 +56,13 @@ def main(data_dir: Path, fault: str) -> int:
         return [sys.executable, "-c", PROGRAM, name, fault, str(port)]
 
     def commands(setup: Setup) -> Commands:
-        workers = {name: command(name, 0) for name in ("worker", "media", "beat")}
+        workers = {name: command(name, 0) for name in ("worker", "media")}
         return Commands(
             chain=command("chain", setup.chain_port),
             migrate=command("migrate", 0),
             found=command("found", 0),
             workers=workers,
+            beat=command("beat", 0),
             api=command("api", setup.port),
         )
 

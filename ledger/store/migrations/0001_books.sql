@@ -265,6 +265,6 @@ grant update (listener_id, salt) on ledger.play to streamcoop_app;
 grant delete, update on ledger.play_queue to streamcoop_app;   -- update: row locks of FOR UPDATE
 grant update on ledger.listener, ledger.progress, ledger.spending, ledger.track_epoch to streamcoop_app;
 grant insert, delete on ledger.late to streamcoop_app;
-grant delete on ledger.listener, ledger.progress to streamcoop_app;   -- erasure
+grant delete on ledger.listener, ledger.progress, ledger.spending to streamcoop_app;   -- erasure
 grant update (closed_at) on ledger.epoch_close to streamcoop_app;
 grant execute on function ledger.add_play_partition to streamcoop_app;

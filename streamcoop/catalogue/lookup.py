@@ -1,0 +1,105 @@
+"""What other features ask the catalogue: what can be played, whose it is, and what it is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from streamcoop.catalogue import service
+from streamcoop.catalogue.models import Artist, Release, Track
+
+_PLAYABLE = """
+    select t.id, a.owner_id, r.state, t.duration_ms, t.original, t.filename, t.content_type, t.bytes, t.title, a.name,
+           f.codec, f.id, f.object_key, f.content_type, f.size, f.duration_ms, f.header_bytes
+      from coop.track t
+      join coop.release r on r.id = t.release_id
+      join coop.artist a on a.id = t.artist_id
+      join coop.rendition f on f.track_id = t.id
+     where t.id = %s and t.state = 'ready'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PlayableRendition:
+    """A file listeners can be sent. Audio begins after the first `header_bytes`."""
+
+    id: UUID
+    codec: str
+    object_key: str
+    content_type: str
+    size: int
+    duration_ms: int
+    header_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Playable:
+    """A track that is ready, and its files by codec. Who may hear it, by `release_state`, is the caller's to decide."""
+
+    track_id: UUID
+    artist_owner_id: UUID
+    release_state: str
+    duration_ms: int
+    original_key: str
+    original_name: str
+    original_content_type: str
+    original_size: int
+    title: str
+    artist_name: str
+    renditions: dict[str, PlayableRendition]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackTitle:
+    """What a track is called."""
+
+    title: str
+    artist: str
+    release: str
+    isrc: str | None
+
+
+async def playable(conn: psycopg.AsyncConnection[Any], track_id: UUID) -> Playable | None:
+    """A track that is ready, of whatever release, in one round trip. None: no such track, or not ready."""
+    rows = await (await conn.execute(_PLAYABLE, (track_id,))).fetchall()
+    if not rows:
+        return None
+    renditions = {row[10]: PlayableRendition(row[11], row[10], *row[12:]) for row in rows}
+    members: list[Any] = [*rows[0][:10], renditions]
+    return Playable(*members)
+
+
+def owners_of(session: Session, track_ids: set[UUID]) -> dict[UUID, UUID]:
+    """Whose these tracks are: the account that owns the artist."""
+    found = select(Track.id, Artist.owner_id).join(Artist, Artist.id == Track.artist_id).where(Track.id.in_(track_ids))
+    return dict(session.execute(found).all())
+
+
+def titles(session: Session, track_ids: set[UUID]) -> dict[UUID, TrackTitle]:
+    """What these tracks are called."""
+    found = (
+        select(Track.id, Track.title, Artist.name, Release.title, Track.isrc)
+        .join(Artist, Artist.id == Track.artist_id)
+        .join(Release, Release.id == Track.release_id)
+        .where(Track.id.in_(track_ids))
+    )
+    return {
+        track_id: TrackTitle(title, artist, release, isrc)
+        for track_id, title, artist, release, isrc in session.execute(found)
+    }
+
+
+def require_own_track(session: Session, user_id: UUID, track_id: UUID) -> Track:
+    """A track of this account. Raises NotFound."""
+    return service.own_track(session, user_id, track_id)
+
+
+def tracks_of_owner(session: Session, user_id: UUID) -> set[UUID]:
+    """All tracks of this account's artists."""
+    found = select(Track.id).join(Artist, Artist.id == Track.artist_id).where(Artist.owner_id == user_id)
+    return set(session.scalars(found))

@@ -1,0 +1,113 @@
+"""What the demo came to: who paid, who earned what, and the same as JSON. All of it read back over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from streamcoop.demo.client import Json, Person
+from streamcoop.demo.story import Cast
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The demo's figures. gross value = taxes and fees + royalties + co-op income, to the unit."""
+
+    plays_recorded: int
+    plays_settled: int
+    credits_spent_micro: int
+    gross_value_micro: int
+    taxes_and_fees_micro: int
+    royalties_micro: int
+    coop_income_micro: int
+    tracks_owned: int
+    royalty_lines: int
+    books_balanced: bool
+    artist_share_bp: int
+    weights_read_from_contract: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures by their names."""
+        return asdict(self)
+
+
+def gather(cast: Cast) -> Outcome:
+    """Read everything back from wallets, statements, rates and books."""
+    plays = [line for listener in cast.listeners for line in _plays(listener)]
+    lines = {(line["track_id"], line["closed_in"], line["epoch"], line["payee"]): line for line in _lines(cast)}
+    tracks = {key[:3]: line for key, line in lines.items()}
+    owned = [t for listener in cast.listeners for t in listener.get("/api/v1/wallet/tracks")["items"] if t["owned"]]
+    rates = cast.operator.get("/api/v1/rates")["in_force"]
+    return Outcome(
+        plays_recorded=len(plays),
+        plays_settled=sum(play["settled"] for play in plays),
+        credits_spent_micro=-sum(play["credits_micro"] for play in plays),
+        gross_value_micro=sum(track["gross_micro"] for track in tracks.values()),
+        taxes_and_fees_micro=sum(track["deductions_micro"] for track in tracks.values()),
+        royalties_micro=sum(line["royalty_micro"] for line in lines.values()),
+        coop_income_micro=sum(track["net_micro"] - track["artists_micro"] for track in tracks.values()),
+        tracks_owned=len(owned),
+        royalty_lines=len(lines),
+        books_balanced=cast.operator.get("/api/v1/books/check")["balanced"],
+        artist_share_bp=rates["artist_share_bp"],
+        weights_read_from_contract=rates["weights_read_from_contract"],
+    )
+
+
+def _plays(listener: Person) -> list[Json]:
+    # A story told over the last midnight of a month stands on two statements; the demo's is far shorter than a month.
+    month = datetime.now(UTC).strftime("%Y-%m")
+    lines = listener.get("/api/v1/wallet/statement", month=month)["lines"]
+    return [line for line in lines if line["kind"] in {"play", "buyout"}]
+
+
+def _lines(cast: Cast) -> list[Json]:
+    return [line for artist in cast.artists for line in artist.get("/api/v1/royalties/statement")["lines"]]
+
+
+def show(console: Console, cast: Cast, outcome: Outcome) -> None:
+    """Print who paid and who earned what."""
+    currency = cast.operator.get("/api/v1/books")["currency"]
+    paid = Table("listener", "plays", "paid", "tracks owned", title="Who paid")
+    for listener in cast.listeners:
+        plays = _plays(listener)
+        spent = -sum(play["money_micro"] for play in plays)
+        owned = sum(t["owned"] for t in listener.get("/api/v1/wallet/tracks")["items"])
+        paid.add_row(listener.name, str(len(plays)), _money(spent, currency), str(owned))
+    earned = Table("artist", "track", "plays", "collected", "net", "royalty", title="Who earned what")
+    for artist in cast.artists:
+        for line in artist.get("/api/v1/royalties/statement")["lines"]:
+            amounts = (line["gross_micro"], line["net_micro"], line["royalty_micro"])
+            count = str(line["plays"] + line["buyouts"])
+            earned.add_row(line["payee_name"], line["title"], count, *(_money(amount, currency) for amount in amounts))
+    whole = Table("", "", title="Where the money went", show_header=False)
+    for name, micro in (
+        ("what listeners paid for their plays", outcome.gross_value_micro),
+        ("taxes and fees", outcome.taxes_and_fees_micro),
+        ("royalties to artists", outcome.royalties_micro),
+        ("the co-op's funds", outcome.coop_income_micro),
+    ):
+        whole.add_row(name, _money(micro, currency))
+    for table in (paid, earned, whole):
+        for column in table.columns[1:]:
+            column.justify = "right"
+        console.print(table)
+    share = f"{outcome.artist_share_bp / 100:.2f} % of net income"
+    source = (
+        "decided by members, weights read from the contract"
+        if outcome.weights_read_from_contract
+        else "from the founding"
+    )
+    console.print(f"The artists' share is {share} ({source}).")
+    verdict = "balance" if outcome.books_balanced else "DO NOT BALANCE"
+    console.print(f"The books {verdict}: every figure was added up again from zero.")
+
+
+def _money(micro: int, currency: str) -> str:
+    """Money with all its digits: small prices must not be rounded away."""
+    whole, rest = divmod(abs(micro), 1_000_000)
+    return f"{'-' if micro < 0 else ''}{whole}.{rest:06d} {currency}"

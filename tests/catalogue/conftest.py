@@ -1,0 +1,3 @@
+from tests.catalogue.studio import sources, studio
+
+__all__ = ["sources", "studio"]

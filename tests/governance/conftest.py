@@ -1,0 +1,3 @@
+from tests.membership.coop import chain, coop
+
+__all__ = ["chain", "coop"]

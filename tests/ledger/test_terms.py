@@ -1,0 +1,72 @@
+"""Founding and terms: written once, in force from an epoch on, never changed behind it."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.exc import NoResultFound
+
+from ledger import accounts
+from ledger.errors import NotYetInForce, TermsInThePast
+from ledger.money import UnsuitableCreditPrice
+from ledger.rates import NetFactors, Rates
+from ledger.store import posting, terms
+from ledger.tariff import Tariff
+from tests.conftest import Database
+from tests.ledger.factories import EPOCH, NOW, found, founding
+
+
+def test_a_founding_is_read_as_it_was_written_and_opens_the_fixed_accounts(database: Database) -> None:
+    found(database.engine, founding(epoch_seconds=3_600, minor_digits=3))
+    with database.engine.connect() as conn:
+        founded = terms.founding(conn)
+        assert founded == founding(epoch_seconds=3_600, minor_digits=3)
+        assert len(posting.account_ids(conn, [account.code for account in accounts.FIXED])) == len(accounts.FIXED)
+    assert founded.calendar.seconds == 3_600
+    assert (founded.minor_micro, founding().minor_micro, founding(minor_digits=0).minor_micro) == (1_000, 10_000, 1_000_000)
+
+
+def test_a_co_op_is_founded_once(database: Database) -> None:
+    first = found(database.engine)
+    with database.engine.begin() as conn:
+        assert not terms.found(conn, founding(coop_name="Other"), Tariff(1_000), Rates(), NetFactors())
+    with database.engine.connect() as conn:
+        assert terms.founding(conn) == first
+        assert terms.in_force(conn, first, EPOCH).tariff == Tariff()
+
+
+def test_a_price_that_would_not_convert_exactly_founds_nothing(database: Database) -> None:
+    with pytest.raises(UnsuitableCreditPrice), database.engine.begin() as conn:
+        terms.found(conn, founding(credit_price_micro=1_500), Tariff(), Rates(), NetFactors())
+    with database.engine.connect() as conn, pytest.raises(NoResultFound):
+        terms.founding(conn)
+
+
+def test_terms_hold_from_their_epoch_on_and_of_several_the_newest(database: Database) -> None:
+    founded = found(database.engine, factors=NetFactors(1_900, 200, {"GEMA": 500}))
+    with database.engine.begin() as conn:
+        terms.adopt_tariff(conn, Tariff(4_000, 5), EPOCH + 2, "ballot:1", NOW)
+        terms.adopt_rates(conn, Rates(6_500), EPOCH + 1, "ballot:2", NOW)
+        newest = terms.adopt_rates(conn, Rates(6_600), EPOCH + 1, "ballot:3", NOW)
+        terms.adopt_rates(conn, Rates(8_000), EPOCH + 9, "ballot:4", NOW)
+        terms.adopt_net_factors(conn, NetFactors(2_000), EPOCH + 1, "treasurer", NOW)
+    with database.engine.connect() as conn:
+        first, second, third = (terms.in_force(conn, founded, EPOCH + n) for n in range(3))
+    assert (first.tariff, first.terms.rates, first.rates_decided_by) == (Tariff(), Rates(), "founding")
+    assert first.terms.net_factors == NetFactors(1_900, 200, {"GEMA": 500})
+    assert (second.tariff, second.terms.rates) == (Tariff(), Rates(6_600))
+    assert (second.rates_version, second.rates_decided_by) == (newest, "ballot:3")
+    assert second.terms.net_factors == NetFactors(2_000)
+    assert (third.tariff, third.terms.rates) == (Tariff(4_000, 5), Rates(6_600))
+
+
+def test_nothing_is_in_force_before_the_founding(database: Database) -> None:
+    founded = found(database.engine)
+    with database.engine.connect() as conn, pytest.raises(NotYetInForce):
+        terms.in_force(conn, founded, EPOCH - 1)
+
+
+@pytest.mark.parametrize("ahead", [-1, 0])
+def test_terms_cannot_change_in_an_epoch_that_has_begun(ahead: int) -> None:
+    with pytest.raises(TermsInThePast):
+        terms.require_future(founding(), EPOCH + ahead, NOW)
+    terms.require_future(founding(), EPOCH + 1, NOW)

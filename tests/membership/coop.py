@@ -1,0 +1,272 @@
+"""A founded co-op for tests: real PostgreSQL, a real chain process behind a node that can misbehave, and the API."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import uvicorn
+from eth_account.signers.local import LocalAccount
+from fastapi import FastAPI
+from httpx import Client, Response
+from sqlalchemy import create_engine, text
+from web3 import HTTPProvider, Web3
+
+from streamcoop import clock, migrate, problems
+from streamcoop.accounts import models as account_tables
+from streamcoop.accounts import routes as accounts
+from streamcoop.accounts import service as accounts_service
+from streamcoop.accounts.principals import SCOPES, PrincipalCache
+from streamcoop.adapters.chain import CONTRACT_FILE, Membership, connect
+from streamcoop.database import Base, async_pool, engine, transaction, with_driver
+from streamcoop.governance import models as ballot_tables
+from streamcoop.governance import routes as governance
+from streamcoop.membership import models as member_tables
+from streamcoop.membership import routes as membership
+from streamcoop.settings import settings
+from tests.conftest import Database
+from tests.embedded.chain_process import ChainProcess, running_chain, write_key
+from tests.membership.node import Node, standing_before
+
+TABLES = (
+    account_tables.User,
+    account_tables.SignIn,
+    account_tables.ApiToken,
+    member_tables.Member,
+    member_tables.ChainTransaction,
+    ballot_tables.Ballot,
+    ballot_tables.BallotWeight,
+    ballot_tables.BallotVote,
+)
+REQUEST_TIMEOUT_S = 30
+PASSWORD = "correct horse battery"
+FOUNDED_AT = datetime(2026, 11, 10, 12, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    """The service's clock: it stands still unless it is told to go on."""
+
+    at: datetime = FOUNDED_AT
+
+    def now(self) -> datetime:
+        return self.at
+
+    def advance(self, by: timedelta) -> None:
+        self.at += by
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody signed in."""
+
+    user_id: UUID
+    headers: dict[str, str]
+
+
+@dataclass
+class Coop:
+    """The service as its clients see it, its chain worker, and what it stands on."""
+
+    client: Client
+    node: Node
+    clock: Clock
+    registrar: LocalAccount
+    contract: str
+    worker: Any
+    operator: Person = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.operator = self.person("listener", "operator")
+
+    def person(self, *roles: str) -> Person:
+        with transaction() as session:
+            name = f"{secrets.token_hex(8)}@example.org"
+            user = accounts_service.open_account(
+                session, name, PASSWORD, "Somebody", list(roles or ("listener",)), self.clock.now()
+            )
+            _, secret = accounts_service.make_token(session, user.id, "test", list(SCOPES), self.clock.now())
+            return Person(user.id, {"Authorization": f"Bearer {secret}"})
+
+    def get(self, path: str, person: Person | None = None) -> Any:
+        answer = self.client.get(f"/api/v1{path}", headers=person and person.headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def post(self, path: str, person: Person, body: Any = None) -> Response:
+        return self.client.post(f"/api/v1{path}", headers=person.headers, json=body)
+
+    def applicant(self, member_class: str = "listener") -> tuple[Person, UUID]:
+        """Somebody who has applied, and the id of the membership."""
+        person = self.person()
+        answer = self.post("/membership", person, {"member_class": member_class})
+        assert answer.status_code == 201, answer.text
+        return person, UUID(answer.json()["id"])
+
+    def admitting(self) -> tuple[Person, UUID]:
+        """Somebody whom an operator has admitted, before any worker has seen it."""
+        person, member_id = self.applicant()
+        assert self.post(f"/members/{member_id}/admit", self.operator).status_code == 202
+        return person, member_id
+
+    def members(self, number: int) -> list[Person]:
+        """New members, on the chain."""
+        people = [self.admitting() for _ in range(number)]
+        self.worker.sweep()
+        for _, member_id in people:
+            assert self.state(member_id) == "member"
+        return [person for person, _ in people]
+
+    def state(self, member_id: UUID) -> str:
+        return str(self.row("select state from coop.member where id = :id", id=member_id).state)
+
+    def row(self, statement: str, **values: Any) -> Any:
+        with engine().connect() as conn:
+            return conn.execute(text(statement), values).one()
+
+    def execute(self, statement: str, **values: Any) -> None:
+        with engine().begin() as conn:
+            conn.execute(text(statement), values)
+
+    def chain(self) -> Membership:
+        """The contract as the registrar reaches it from elsewhere, past the node in between."""
+        return connect(self.node.upstream, self.contract, registrar_key=f"0x{self.registrar.key.hex()}")
+
+    def supply(self) -> int:
+        abi = json.loads(CONTRACT_FILE.read_text(encoding="utf-8"))["abi"]
+        web3 = Web3(HTTPProvider(self.node.upstream))
+        supply: int = web3.eth.contract(self.contract, abi=abi).functions.totalSupply().call()  # type: ignore[call-overload]
+        return supply
+
+    def mine(self) -> None:
+        Web3(HTTPProvider(self.node.upstream)).provider.make_request("evm_mine", [])  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain process and the key that deploys on it."""
+
+    process: ChainProcess
+    registrar: LocalAccount
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    """One chain for all tests: each deploys a contract of its own."""
+    folder = tmp_path_factory.mktemp("chain")
+    registrar = write_key(folder / "key")
+    with running_chain(folder / "data", folder / "key") as process:
+        yield Chain(process, registrar)
+
+
+@pytest.fixture
+def coop(chain: Chain, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Coop]:
+    """A co-op founded in an empty database, with an empty membership contract."""
+    contract = _deploy(chain)
+    with standing_before(chain.process.rpc_url) as node:
+        _configure(monkeypatch, chain, database, node, contract, tmp_path)
+        with _made_tables(database):
+            from workers import chain as worker  # here, because it reads the settings
+
+            standing = Clock()
+            monkeypatch.setattr(worker, "now", standing.now)
+            with transaction() as session:
+                migrate.found(session, settings(), standing.now())
+            with _serving(_app(standing)) as client:
+                yield Coop(client, node, standing, chain.registrar, contract, worker)
+
+
+def _deploy(chain: Chain) -> str:
+    compiled = json.loads(CONTRACT_FILE.read_text(encoding="utf-8"))
+    web3 = Web3(HTTPProvider(chain.process.rpc_url))
+    new = web3.eth.contract(abi=compiled["abi"], bytecode=compiled["bytecode"]).constructor(chain.registrar.address)
+    nonce = web3.eth.get_transaction_count(chain.registrar.address)
+    signed = chain.registrar.sign_transaction(
+        new.build_transaction({"from": chain.registrar.address, "nonce": nonce})  # type: ignore[arg-type]
+    )
+    receipt = web3.eth.wait_for_transaction_receipt(web3.eth.send_raw_transaction(signed.raw_transaction))
+    address: str = receipt["contractAddress"]  # type: ignore[assignment]
+    return address
+
+
+def _configure(
+    monkeypatch: pytest.MonkeyPatch, chain: Chain, database: Database, node: Node, contract: str, folder: Path
+) -> None:
+    for name in [name for name in os.environ if name.startswith("STREAMCOOP_")]:
+        monkeypatch.delenv(name)
+    values = {
+        "DATA_DIR": str(folder),
+        "DATABASE_URL": database.app_url,
+        "BROKER_URL": "memory://",
+        "OBJECTS_URL": folder.as_uri(),
+        "CHAIN_RPC_URL": node.url,
+        "CHAIN_ID": str(chain.process.chain_id),
+        "MEMBERSHIP_CONTRACT": contract,
+        "REGISTRAR_KEY": f"0x{chain.registrar.key.hex()}",
+        "SECRET_KEY": base64.b64encode(bytes(range(32))).decode(),
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"STREAMCOOP_{name}", value)
+
+
+@contextmanager
+def _made_tables(database: Database) -> Iterator[None]:
+    """The features' tables, and this process's settings and engine for them."""
+    owner = create_engine(with_driver(database.owner_url))
+    with owner.begin() as conn:
+        conn.execute(text("create schema if not exists coop"))
+        Base.metadata.create_all(conn, tables=[table.__table__ for table in TABLES])  # type: ignore[misc]
+        conn.execute(text("grant usage on schema coop to streamcoop_app"))
+        conn.execute(text("grant select, insert, update, delete on all tables in schema coop to streamcoop_app"))
+    owner.dispose()
+    settings.cache_clear()
+    engine.cache_clear()
+    try:
+        yield
+    finally:
+        engine().dispose()
+        engine.cache_clear()
+        settings.cache_clear()
+
+
+@contextmanager
+def _serving(app: FastAPI) -> Iterator[Client]:
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            # Connections wait in the socket's queue until the server takes them.
+            with Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=REQUEST_TIMEOUT_S) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _app(standing: Clock) -> FastAPI:
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        app.state.principals = PrincipalCache()
+        async with async_pool() as pool:
+            app.state.pool = pool
+            yield
+
+    app = FastAPI(lifespan=running)
+    problems.install(app)
+    for feature in (accounts, membership, governance):
+        app.include_router(feature.router)
+    app.dependency_overrides[clock.now] = standing.now
+    return app
