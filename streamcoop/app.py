@@ -19,6 +19,7 @@ from streamcoop.catalogue import routes as catalogue
 from streamcoop.database import async_pool
 from streamcoop.governance import routes as governance
 from streamcoop.membership import routes as membership
+from streamcoop.payouts import routes as payouts
 from streamcoop.playback import routes as playback
 from streamcoop.playback.desk import PlaybackDesk
 from streamcoop.royalties import routes as royalties
@@ -65,7 +66,19 @@ def create_app() -> FastAPI:
     )
     problems.install(app)
     app.add_middleware(AccessLog)
-    for feature in (health, accounts, catalogue, playback, wallet, royalties, membership, governance, books):
+    features = (
+        health,
+        accounts,
+        catalogue,
+        playback,
+        wallet,
+        royalties,
+        payouts,
+        membership,
+        governance,
+        books,
+    )
+    for feature in features:
         app.include_router(feature.router)
     patch_fastapi(app, docs_url="/docs")
     return app

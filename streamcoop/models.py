@@ -4,6 +4,7 @@ from streamcoop.accounts import models as accounts
 from streamcoop.catalogue import models as catalogue
 from streamcoop.governance import models as governance
 from streamcoop.membership import models as membership
+from streamcoop.payouts import models as payouts
 from streamcoop.royalties import models as royalties
 
-__all__ = ["accounts", "catalogue", "governance", "membership", "royalties"]
+__all__ = ["accounts", "catalogue", "governance", "membership", "payouts", "royalties"]

@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     upload_bytes_max: int = Field(default=1 << 30, ge=1, description="Largest upload.")
     duration_s_max: int = Field(default=3 * 3600, ge=1, description="Longest recording.")
     settle_interval_s: float = Field(default=1.0, gt=0, description="How often recorded plays are settled.")
+    payout_threshold_minor: int = Field(default=1_000, ge=1, description="Payees are paid from this amount up.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     # What the co-op is founded with. Written to the database once, at the first start; changed there only by decision.

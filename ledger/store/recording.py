@@ -127,8 +127,10 @@ async def standing_of(conn: AsyncConnection[Any], listener_id: UUID, track_id: U
     async with conn.pipeline():
         listeners = await conn.execute(STANDINGS, {"listeners": [listener_id], "month": month_of(now)})
         progress = await conn.execute(PROGRESS, {"listeners": [listener_id], "tracks": [track_id]})
-        figures, so_far = (await listeners.fetchall())[0], (await progress.fetchall())[0]
-    return Standing(*figures[1:], {track_id: Progress(*so_far[2:])})
+        (_, *figures), (*_, plays, paid_micro, owned) = (await listeners.fetchall())[0], (await progress.fetchall())[0]
+    standing = Standing(*figures)
+    standing.progress[track_id] = Progress(plays, paid_micro, owned)
+    return standing
 
 
 async def _look(

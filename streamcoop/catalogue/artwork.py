@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from datetime import datetime
 from http import HTTPStatus
@@ -23,12 +22,6 @@ from streamcoop.problems import register
 PICTURE_BYTES_MAX = 10 << 20
 CONTENT_TYPE = "image/jpeg"
 CHILD_LIMITS: Final = confined.Limits(cpu_s=20, wall_s=60, memory_bytes=1 << 30, file_bytes=16 << 20)
-# Isolated mode (-I) keeps the working folder and the environment out of the import path; `-m` would need them.
-CHILD_CODE: Final = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from streamcoop.catalogue.artwork_child import main; main(*sys.argv[2:])"
-)
-PACKAGE: Final = Path(artwork_child.__file__).resolve().parents[1]
 
 
 class NotAPicture(DomainError):
@@ -76,18 +69,11 @@ def _refer(session: Session, owner_id: UUID, release_id: UUID, key: str, at: dat
 
 def _encoded(picture: Path, folder: Path) -> Path:
     """The picture as a JPEG in `folder`, made by a confined child. Raises NotAPicture."""
-    python = [sys.executable, "-I", "-B", "-X", "utf8", "-c", CHILD_CODE]
-    command = [*python, str(PACKAGE.parent), str(picture.resolve()), str(folder.resolve())]
-    outcome = confined.run(command, CHILD_LIMITS, folder=folder.resolve(), readable=[picture.resolve(), *_readable()])
-    if outcome.ending == "exited" and outcome.returncode != 0:
-        raise confined.ProgramNotStarted(outcome.message)
-    jpeg = folder / artwork_child.RESULT
+    source, target = picture.resolve(), folder.resolve()
+    outcome = confined.run_python(
+        artwork_child.__name__, [str(source), str(target)], CHILD_LIMITS, folder=target, readable=[source]
+    )
+    jpeg = target / artwork_child.RESULT
     if outcome.ending != "exited" or not jpeg.is_file():
         raise NotAPicture
     return jpeg
-
-
-def _readable() -> list[Path]:
-    """What a Python of this installation must read."""
-    installed = {Path(entry) for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))}
-    return sorted({Path(sys.executable).resolve().parent, Path(sys.prefix), Path(sys.base_prefix), PACKAGE} | installed)

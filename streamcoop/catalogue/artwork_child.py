@@ -11,6 +11,9 @@ RESULT = "artwork.jpg"
 
 def main(picture: str, folder: str) -> None:
     """Write the picture afresh to `folder`."""
-    jpeg = audio_tags.reencode(Path(picture).read_bytes(), [])
+    try:
+        jpeg = audio_tags.reencode(Path(picture).read_bytes(), [])
+    except MemoryError:
+        return
     if jpeg:
         Path(folder, RESULT).write_bytes(jpeg)

@@ -188,7 +188,7 @@ def publish(session: Session, owner_id: UUID, release_id: UUID, now: datetime) -
     Raises NotFound, NothingToPublish, TracksNotReady.
     """
     published = own_release(session, owner_id, release_id)
-    states = dict(session.execute(select(Track.id, Track.state).where(Track.release_id == release_id)).tuples().all())
+    states = dict(session.execute(select(Track.id, Track.state).where(Track.release_id == release_id)).all())
     if not states:
         raise NothingToPublish
     if waiting := sorted(str(track_id) for track_id, state in states.items() if state != "ready"):

@@ -139,7 +139,7 @@ def votes(
     responses=answers(
         *_PERSONAL,
         NotFound,
-        membership.NotAMember,
+        membership.MembersOnly,
         service.BallotNotOpen,
         service.NoVoteInThisBallot,
         service.VoteOutOfBounds,

@@ -180,7 +180,7 @@ def weight_of(session: Session, ballot_id: UUID, user_id: UUID) -> BallotWeight 
     """A user's weight in a ballot, if there is any."""
     try:
         member_id = membership.member_of(session, user_id)
-    except membership.NotAMember:
+    except membership.MembersOnly:
         return None
     return session.scalar(
         select(BallotWeight).where(BallotWeight.ballot_id == ballot_id, BallotWeight.member_id == member_id)
@@ -205,7 +205,7 @@ def vote(
 ) -> tuple[BallotWeight, BallotVote]:
     """Cast a vote, or replace the one cast before; the same value again is the same vote.
 
-    Raises NotFound, BallotNotOpen, NotAMember, NoVoteInThisBallot, VoteOutOfBounds and TooManyVotes.
+    Raises NotFound, BallotNotOpen, MembersOnly, NoVoteInThisBallot, VoteOutOfBounds and TooManyVotes.
     """
     # Shared, so that votes do not wait for one another, but the count waits for them.
     polled = session.get(Ballot, ballot_id, with_for_update={"read": True})

@@ -54,7 +54,7 @@ class AddressTaken(DomainError):
     """Somebody else applied with this address."""
 
 
-class NotAMember(DomainError):
+class MembersOnly(DomainError):
     """Only members of the co-op can do this."""
 
 
@@ -74,7 +74,7 @@ register(
     {
         AlreadyApplied: HTTPStatus.CONFLICT,
         AddressTaken: HTTPStatus.CONFLICT,
-        NotAMember: HTTPStatus.FORBIDDEN,
+        MembersOnly: HTTPStatus.FORBIDDEN,
         AdmissionUnderWay: HTTPStatus.CONFLICT,
         ContractNotConfigured: HTTPStatus.CONFLICT,
         RegistrarKeyMissing: HTTPStatus.CONFLICT,
@@ -178,10 +178,10 @@ def _locked(session: Session, member_id: UUID) -> Member:
 
 
 def member_of(session: Session, user_id: UUID) -> UUID:
-    """The id of a user's membership, whatever its state: the contract tells who has a vote. Raises NotAMember."""
+    """The id of a user's membership, whatever its state: the contract tells who has a vote. Raises MembersOnly."""
     member_id = session.scalar(select(Member.id).where(Member.user_id == user_id))
     if member_id is None:
-        raise NotAMember
+        raise MembersOnly
     return member_id
 
 

@@ -157,7 +157,8 @@ class Studio:
         release_id = self.release(title, artist_id)
         track_id = self.uploaded(release_id, path)
         self.worker.render(track_id)
-        assert self.call("POST", f"/releases/{release_id}/publish", self.owner).status_code == 200
+        answer = self.call("POST", f"/releases/{release_id}/publish", self.owner)
+        assert answer.status_code == 200, answer.text
         return release_id, track_id
 
     def rows(self, statement: str, **values: Any) -> list[Any]:

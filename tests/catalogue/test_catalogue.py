@@ -12,7 +12,6 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from streamcoop.accounts.principals import Principal
 from streamcoop.adapters.audio_formats import Format
 from streamcoop.catalogue import lookup, search, service
 from streamcoop.catalogue.lookup import Playable
@@ -259,7 +258,7 @@ def sealed(key: Any) -> str:
         sealed(["a", "b", "c"]),
         sealed([1, 2]),
         sealed({"a": 1}),
-        sealed(["2026-01-01T00:00:00", str(uuid4())]),
+        sealed(["2026-01-01T00:00:00", "x"]),
         sealed(["\x00", str(uuid4())]),
         sealed(["\ud800", str(uuid4())]),
         base64.b64encode(b"[" * 1_400).decode(),
@@ -269,6 +268,13 @@ def test_cursors_that_no_list_gave_out_are_refused(studio: Studio, cursor: str) 
     for path in ("/artists", "/releases", "/tracks"):
         answer = studio.call("GET", path, params={"cursor": cursor})
         assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-cursor"), path
+
+
+def test_a_cursor_of_another_list_is_refused(studio: Studio) -> None:
+    for key in (["abba", str(uuid4())], ["2026-01-01T00:00:00", str(uuid4())], ["99999-01-01", str(uuid4())]):
+        assert studio.call("GET", "/releases", params={"cursor": sealed(key)}).status_code == 400
+    early = sealed(["0001-01-01T00:00:00+14:00", str(uuid4())])
+    assert studio.get("/releases", cursor=early) == {"items": [], "next_cursor": None}
 
 
 def test_limits_of_artists_and_releases(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +347,3 @@ def test_lookups(studio: Studio, sources: Sources) -> None:
         for user_id, track in ((uuid4(), id_), (studio.owner.user_id, uuid4())):
             with pytest.raises(NotFound):
                 lookup.require_own_track(session, user_id, track)
-
-
-def test_a_principal_is_what_routes_take() -> None:
-    assert Principal.__slots__

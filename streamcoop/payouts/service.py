@@ -1,0 +1,139 @@
+"""Payouts as two-phase transfers: planning reserves (`royalty → payouts:clearing`), confirming pays
+(`payouts:clearing → bank`), a return gives back (`payouts:clearing → royalty`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from http import HTTPStatus
+from uuid import UUID, uuid5
+
+from sqlalchemy import select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from ledger import accounts
+from ledger.errors import DomainError
+from ledger.ids import new_id
+from ledger.store import posting
+from ledger.store.posting import Transfer
+from ledger.store.terms import Founding
+from streamcoop.errors import NotFound
+from streamcoop.payouts.models import CONFIRMED, PLANNED, RETURNED, SENT, Payout, PayoutDestination, PayoutRun
+from streamcoop.problems import register
+
+PAYEES_A_RUN_MAX = 1_000
+PAYOUTS_LISTED_MAX = 1_000
+
+
+class PayoutNotSent(DomainError):
+    """Only a payout that was sent can be confirmed or returned."""
+
+
+class PayoutSettled(DomainError):
+    """This payout has ended the other way already."""
+
+
+register({PayoutNotSent: HTTPStatus.CONFLICT, PayoutSettled: HTTPStatus.CONFLICT})
+
+# Payees with a destination, enough to pay, nothing on its way, and in the order of their ids so that runs lock alike.
+_DUE = text("""
+    select a.owner as payee, a.balance_micro, d.destination from ledger.account a
+      join coop.payout_destination d on d.payee = a.owner
+     where a.kind = 'royalty' and a.balance_micro >= :threshold_micro
+       and not exists (select from coop.payout p where p.payee = a.owner and p.state in ('planned', 'sent'))
+     order by a.owner limit :payees
+""")
+
+
+def set_destination(session: Session, payee: UUID, destination: str) -> None:
+    """Where a payee wants her money from the next run on. Payouts that are planned keep theirs."""
+    wanted = insert(PayoutDestination).values(payee=payee, destination=destination)
+    session.execute(wanted.on_conflict_do_update(index_elements=["payee"], set_={"destination": destination}))
+
+
+def destination(session: Session, payee: UUID) -> str | None:
+    """Where a payee wants her money."""
+    return session.scalar(select(PayoutDestination.destination).where(PayoutDestination.payee == payee))
+
+
+def plan(
+    session: Session, founding: Founding, run_id: UUID, threshold_minor: int, planned_by: UUID, now: datetime
+) -> PayoutRun:
+    """Reserve whole minor units for every payee from the threshold up; what is left stays hers.
+
+    The same run again is answered alike.
+    """
+    # One run at a time: a second would wait for the first one's rows and then find the payees taken.
+    session.execute(text("select pg_advisory_xact_lock(hashtext('payout runs'))"))
+    if before := session.get(PayoutRun, run_id):
+        return before
+    run = PayoutRun(id=run_id, planned_by=planned_by, planned_at=now)
+    session.add(run)
+    session.flush()
+    about = {"threshold_micro": max(threshold_minor, 1) * founding.minor_micro, "payees": PAYEES_A_RUN_MAX}
+    for due in session.execute(_DUE, about).all():
+        amount_minor = due.balance_micro // founding.minor_micro
+        payout = Payout(
+            id=new_id(),
+            run_id=run_id,
+            payee=due.payee,
+            destination=due.destination,
+            amount_minor=amount_minor,
+            state=PLANNED,
+            planned_at=now,
+        )
+        session.add(payout)
+        reserve = Transfer(accounts.royalty(due.payee), accounts.PAYOUTS_CLEARING, amount_minor * founding.minor_micro)
+        posting.post(session.connection(), payout.id, "payout-planned", [reserve], now)
+    session.flush()
+    return run
+
+
+def payouts_of_run(session: Session, run_id: UUID) -> list[Payout]:
+    """A run's payouts. Raises NotFound for an unknown run."""
+    if session.get(PayoutRun, run_id) is None:
+        raise NotFound
+    return list(session.scalars(select(Payout).where(Payout.run_id == run_id).order_by(Payout.payee)))
+
+
+def payouts_of_payee(session: Session, payee: UUID) -> list[Payout]:
+    """A payee's payouts, newest first."""
+    mine = select(Payout).where(Payout.payee == payee).order_by(Payout.id.desc()).limit(PAYOUTS_LISTED_MAX)
+    return list(session.scalars(mine))
+
+
+def mark_sent(session: Session, run_id: UUID, now: datetime) -> list[Payout]:
+    """Note that a run's payouts are handed to the bank; to be said before they are. Safe to repeat."""
+    payouts_of_run(session, run_id)
+    session.execute(
+        update(Payout).where(Payout.run_id == run_id, Payout.state == PLANNED).values(state=SENT, sent_at=now)
+    )
+    return payouts_of_run(session, run_id)
+
+
+def confirm(session: Session, founding: Founding, payout_id: UUID, now: datetime) -> Payout:
+    """The bank has paid. Safe to repeat. Raises NotFound, PayoutNotSent, PayoutSettled."""
+    return _end(session, founding, payout_id, CONFIRMED, now)
+
+
+def give_back(session: Session, founding: Founding, payout_id: UUID, now: datetime) -> Payout:
+    """The bank could not pay: the money is the payee's again. Safe to repeat. Raises as `confirm`."""
+    return _end(session, founding, payout_id, RETURNED, now)
+
+
+def _end(session: Session, founding: Founding, payout_id: UUID, state: str, now: datetime) -> Payout:
+    payout = session.scalar(select(Payout).where(Payout.id == payout_id).with_for_update())
+    if payout is None:
+        raise NotFound
+    if payout.state == state:
+        return payout
+    if payout.state == PLANNED:
+        raise PayoutNotSent
+    if payout.state != SENT:
+        raise PayoutSettled(state=payout.state)
+    into = accounts.BANK if state == CONFIRMED else accounts.royalty(payout.payee)
+    moved = Transfer(accounts.PAYOUTS_CLEARING, into, payout.amount_minor * founding.minor_micro)
+    posting.post(session.connection(), uuid5(payout.id, "end"), f"payout-{state}", [moved], now)
+    payout.state, payout.settled_at = state, now
+    return payout
