@@ -24,15 +24,15 @@ CONTENT_TYPE = "image/jpeg"
 CHILD_LIMITS: Final = confined.Limits(cpu_s=20, wall_s=60, memory_bytes=1 << 30, file_bytes=16 << 20)
 
 
-class NotAPicture(DomainError):
+class UnreadablePicture(DomainError):
     """This is not a picture that can be read: send a JPEG, PNG, WebP or GIF of no more than 50 million pixels."""
 
 
-register({NotAPicture: HTTPStatus.UNSUPPORTED_MEDIA_TYPE})
+register({UnreadablePicture: HTTPStatus.UNSUPPORTED_MEDIA_TYPE})
 
 
 def replace(store: ObjectStore, owner_id: UUID, release_id: UUID, picture: Path) -> None:
-    """Make `picture` the release's artwork. Raises NotFound, NotAPicture, StorageUnavailable."""
+    """Make `picture` the release's artwork. Raises NotFound, UnreadablePicture, StorageUnavailable."""
     with tempfile.TemporaryDirectory(prefix="artwork-", dir=scratch.folder()) as folder:
         keep(store, owner_id, release_id, _encoded(picture, Path(folder)))
 
@@ -68,12 +68,12 @@ def _refer(session: Session, owner_id: UUID, release_id: UUID, key: str, at: dat
 
 
 def _encoded(picture: Path, folder: Path) -> Path:
-    """The picture as a JPEG in `folder`, made by a confined child. Raises NotAPicture."""
+    """The picture as a JPEG in `folder`, made by a confined child. Raises UnreadablePicture."""
     source, target = picture.resolve(), folder.resolve()
     outcome = confined.run_python(
         artwork_child.__name__, [str(source), str(target)], CHILD_LIMITS, folder=target, readable=[source]
     )
     jpeg = target / artwork_child.RESULT
     if outcome.ending != "exited" or not jpeg.is_file():
-        raise NotAPicture
+        raise UnreadablePicture
     return jpeg

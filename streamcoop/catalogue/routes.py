@@ -173,7 +173,7 @@ def withdraw(release_id: UUID, owner: Owner, session: Transaction) -> ReleaseOut
 @router.put(
     "/releases/{release_id}/artwork",
     status_code=204,
-    responses=answers(*_OWNERS, *receiving.REFUSALS, artwork.NotAPicture, storage.StorageUnavailable),
+    responses=answers(*_OWNERS, *receiving.REFUSALS, artwork.UnreadablePicture, storage.StorageUnavailable),
     openapi_extra=_body("image/jpeg", "image/png", "image/webp", "image/gif"),
 )
 async def put_artwork(release_id: UUID, request: Request, owner: Owner, store: Store) -> None:

@@ -26,11 +26,17 @@ _LINE_BREAKS = frozenset("\n\r\t")
 def _no_control_characters_but_breaks(text: str) -> str:
     if any((ord(sign) < 0x20 and sign not in _LINE_BREAKS) or sign == "\x7f" for sign in text):
         raise ValueError("control characters are not allowed")
+    return _no_lone_surrogates(text)
+
+
+def _no_lone_surrogates(text: str) -> str:
+    if any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise ValueError("must be valid Unicode")
     return text
 
 
 def _trimmed(text: str) -> str:
-    trimmed = text.strip()
+    trimmed = _no_lone_surrogates(text).strip()
     if not trimmed:
         raise ValueError("must not be blank")
     return trimmed

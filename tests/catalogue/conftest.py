@@ -1,3 +1,3 @@
-from tests.catalogue.studio import sources, studio
+from tests.catalogue.studio import catalogue_database, sources, studio
 
-__all__ = ["sources", "studio"]
+__all__ = ["catalogue_database", "sources", "studio"]

@@ -8,13 +8,14 @@ import secrets
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -27,7 +28,7 @@ from streamcoop.accounts import routes as accounts
 from streamcoop.accounts import service as accounts_service
 from streamcoop.accounts.principals import PrincipalCache
 from streamcoop.adapters.audio_formats import Format
-from streamcoop.adapters.objects import FolderStore, ObjectStore, ObjectStoreUnavailable, open_store
+from streamcoop.adapters.objects import ObjectStore, ObjectStoreUnavailable, open_store
 from streamcoop.catalogue import media_queue, receiving
 from streamcoop.catalogue import models as tables
 from streamcoop.catalogue import routes as catalogue
@@ -202,11 +203,27 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[Format, Path]:
     }
 
 
+@pytest.fixture(scope="session")
+def catalogue_database(cloned_database: Callable[[], AbstractContextManager[Database]]) -> Iterator[Database]:
+    """One database with the catalogue's tables; each test empties it."""
+    with cloned_database() as database:
+        owner = create_engine(with_driver(database.owner_url))
+        with owner.begin() as conn:
+            conn.execute(text("create schema if not exists coop"))
+            Base.metadata.create_all(conn, tables=[table.__table__ for table in TABLES])  # type: ignore[misc]
+            conn.execute(text("grant usage on schema coop to streamcoop_app"))
+            conn.execute(text("grant select, insert, update, delete on all tables in schema coop to streamcoop_app"))
+        owner.dispose()
+        yield database
+
+
 @pytest.fixture
-def studio(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
+def studio(catalogue_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
     """An empty catalogue and one artist-member."""
-    _configure(monkeypatch, database, tmp_path)
-    with _made_tables(database):
+    _configure(monkeypatch, catalogue_database, tmp_path)
+    with psycopg.connect(catalogue_database.superuser_url) as conn:
+        conn.execute('truncate coop."user", coop.discarded_object cascade')
+    with _own_connections():
         from workers import media as worker  # noqa: PLC0415  # reads the settings
 
         clock, store, asked = Clock(), FaultyStore(open_store(settings())), []
@@ -236,15 +253,8 @@ def _configure(monkeypatch: pytest.MonkeyPatch, database: Database, folder: Path
 
 
 @contextmanager
-def _made_tables(database: Database) -> Iterator[None]:
-    """The features' tables, and this process's settings and engine for them."""
-    owner = create_engine(with_driver(database.owner_url))
-    with owner.begin() as conn:
-        conn.execute(text("create schema if not exists coop"))
-        Base.metadata.create_all(conn, tables=[table.__table__ for table in TABLES])  # type: ignore[misc]
-        conn.execute(text("grant usage on schema coop to streamcoop_app"))
-        conn.execute(text("grant select, insert, update, delete on all tables in schema coop to streamcoop_app"))
-    owner.dispose()
+def _own_connections() -> Iterator[None]:
+    """This test's settings, and what depends on them."""
     for kept in (settings, engine, media_queue._sender):
         kept.cache_clear()
     try:
@@ -291,6 +301,3 @@ def _app(store: Any) -> FastAPI:
     for feature in (accounts, catalogue):
         app.include_router(feature.router)
     return app
-
-
-__all__ = ["FolderStore", "Person", "Studio", "sources", "studio"]

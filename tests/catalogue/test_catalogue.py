@@ -311,8 +311,8 @@ def test_artwork_is_made_afresh(studio: Studio, kind: str) -> None:
 @pytest.mark.parametrize(
     ("sent", "status", "problem"),
     [
-        (b"not a picture", 415, "not-a-picture"),
-        (audio_files.pixel_bomb(), 415, "not-a-picture"),
+        (b"not a picture", 415, "unreadable-picture"),
+        (audio_files.pixel_bomb(), 415, "unreadable-picture"),
         (b"", 400, "empty-upload"),
         (bytes((10 << 20) + 1), 413, "upload-too-large"),
     ],
@@ -328,7 +328,11 @@ def test_lookups(studio: Studio, sources: Sources) -> None:
     _, track_id = studio.published("Gong", sources["flac"], artist_id)
     found = playable(track_id)
     assert found is not None
-    assert (found.artist_owner_id, found.release_state, found.artist_name) == (studio.owner.user_id, "published", "Kyai")
+    assert (found.artist_owner_id, found.release_state, found.artist_name) == (
+        studio.owner.user_id,
+        "published",
+        "Kyai",
+    )
     assert (found.original_name, found.original_content_type) == (sources["flac"].name, "audio/flac")
     assert set(found.renditions) == {"mp3", "opus", "preview"}
     opus = found.renditions["opus"]

@@ -85,9 +85,7 @@ def test_a_killed_worker_is_followed_by_another(
     assert studio.scratch() == []
 
 
-def test_a_lease_is_renewed_while_ffmpeg_runs(
-    studio: Studio, track: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lease_is_renewed_while_ffmpeg_runs(studio: Studio, track: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studio.worker, "RENEW_EVERY_S", 0.001)
     original = audio.render
     claimed_until = []
@@ -107,9 +105,7 @@ def test_a_lease_is_renewed_while_ffmpeg_runs(
     assert studio.track(track)["state"] == "ready"
 
 
-def test_a_worker_thought_dead_changes_nothing(
-    studio: Studio, track: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_thought_dead_changes_nothing(studio: Studio, track: str, monkeypatch: pytest.MonkeyPatch) -> None:
     original = audio.render
 
     def overtaken(*args: Any, **named: Any) -> Any:
@@ -179,9 +175,7 @@ def test_a_store_that_is_away_puts_the_work_off_and_at_last_fails_it(studio: Stu
     assert studio.rows("select attempts from coop.track")[0].attempts == rendering.ATTEMPTS_MAX
 
 
-def test_a_file_that_kills_its_workers_fails(
-    studio: Studio, track: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_kills_its_workers_fails(studio: Studio, track: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def kill(*_: Any, **__: Any) -> Any:
         raise Killed
 
@@ -249,9 +243,7 @@ def test_an_upload_whose_server_died_is_ended(
     assert studio.rows("select * from coop.discarded_object") == []
 
 
-def test_an_object_put_for_nobody_is_deleted(
-    studio: Studio, sources: Sources, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_object_put_for_nobody_is_deleted(studio: Studio, sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sweeper took the upload for dead while its object was still on its way."""
     studio.store.before_put = lambda key: studio.execute("delete from coop.track where original = :key", key=key)
     answer = studio.upload(studio.release(), sources["opus"])
@@ -278,5 +270,3 @@ def test_a_very_short_recording_has_a_preview(studio: Studio, tmp_path: Path) ->
     track_id = studio.uploaded(studio.release(), path)
     studio.worker.render(track_id)
     assert studio.track(track_id)["state"] == "ready"
-
-

@@ -126,9 +126,7 @@ def test_dirty_tags_are_cleaned(studio: Studio, tmp_path: Path, make: Callable[[
     assert track["isrc"] is None
 
 
-def test_large_art_is_left_out_and_noted(
-    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_art_is_left_out_and_noted(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings(), "upload_bytes_max", 32 << 20)
     release_id = studio.release()
     answer = studio.upload(release_id, audio_files.large_artwork(tmp_path, 10 << 20))
@@ -174,7 +172,9 @@ def test_an_upload_cut_off_leaves_nothing(
     data = sources["flac"].read_bytes()[:200_000]
     with socket.create_connection(("127.0.0.1", studio.port), timeout=EVENTUALLY_S) as connection:
         chunked = length.startswith("Transfer")
-        connection.sendall(_head(studio, release_id, length) + (b"%x\r\n%b\r\n" % (len(data), data) if chunked else data))
+        connection.sendall(
+            _head(studio, release_id, length) + (b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+        )
         assert ended.began.wait(EVENTUALLY_S)
     assert ended.wait(EVENTUALLY_S)
     assert studio.kept() == (0, set(), [])

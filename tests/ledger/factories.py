@@ -109,9 +109,7 @@ async def connect(app_url: str) -> psycopg.AsyncConnection[Any]:
     return await psycopg.AsyncConnection.connect(app_url, autocommit=True)
 
 
-def record_now(
-    app_url: str, claims: Sequence[Claim], tariff: Tariff = Tariff(), now: datetime = NOW
-) -> list[Outcome]:
+def record_now(app_url: str, claims: Sequence[Claim], tariff: Tariff = Tariff(), now: datetime = NOW) -> list[Outcome]:
     """Record one batch on a connection of its own."""
 
     async def on_own_connection() -> list[Outcome]:

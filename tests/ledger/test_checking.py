@@ -210,7 +210,9 @@ def test_findings_name_what_disagrees_and_are_bounded(superuser: Engine) -> None
         assert found_.subject == "coop:reserve"
         assert (found_.kept or 0) - (found_.added_up or 0) == 7
         conn.execute(
-            text("insert into ledger.track_epoch select :epoch, gen_random_uuid(), 1, 0, 2000 from generate_series(1, 50)"),
+            text(
+                "insert into ledger.track_epoch select :epoch, gen_random_uuid(), 1, 0, 2000 from generate_series(1, 50)"
+            ),
             {"epoch": EPOCH},
         )
         assert len(checking.check_books(conn).findings) <= checking.FINDINGS_MAX * len(checking.CHECKS)
@@ -220,7 +222,9 @@ def test_findings_name_what_disagrees_and_are_bounded(superuser: Engine) -> None
 def test_erasing_a_listener_leaves_the_books_balanced(kept_books: Database) -> None:
     with kept_books.engine.begin() as conn:
         settle_all(kept_books.engine)
-        conn.execute(text("update ledger.play set listener_id = null, salt = null where listener_id = :id"), {"id": ANN})
+        conn.execute(
+            text("update ledger.play set listener_id = null, salt = null where listener_id = :id"), {"id": ANN}
+        )
         for table in ("progress", "spending"):
             conn.execute(text(f"delete from ledger.{table} where listener_id = :id"), {"id": ANN})
         conn.execute(text("delete from ledger.listener where id = :id"), {"id": ANN})

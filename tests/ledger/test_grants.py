@@ -27,9 +27,7 @@ credits_micro = st.integers(0, 10**12)
         (8_999_999, 0, 999_000),
     ],
 )
-def test_a_ninth_of_what_was_paid_in_may_be_granted(
-    topped_up_micro: int, granted_micro: int, limit_micro: int
-) -> None:
+def test_a_ninth_of_what_was_paid_in_may_be_granted(topped_up_micro: int, granted_micro: int, limit_micro: int) -> None:
     assert grant_limit_micro(topped_up_micro, granted_micro) == limit_micro
 
 

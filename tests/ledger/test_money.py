@@ -46,7 +46,10 @@ def test_units_left_go_to_the_largest_remainders() -> None:
 
 
 def test_ties_do_not_favour_the_same_payee_in_every_epoch() -> None:
-    lucky = {max(parts, key=parts.__getitem__) for parts in (allocate(1, {"a": 1, "b": 1}, tie_break=str(e)) for e in range(50))}
+    lucky = {
+        max(parts, key=parts.__getitem__)
+        for parts in (allocate(1, {"a": 1, "b": 1}, tie_break=str(e)) for e in range(50))
+    }
     assert lucky == {"a", "b"}
 
 

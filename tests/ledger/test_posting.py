@@ -247,7 +247,7 @@ def test_a_balance_is_known_at_every_instant(conn: Connection) -> None:
     instant = timedelta(microseconds=1)
     second = NOW + timedelta(days=1)
     held = [posting.balance_micro(conn, wallet, at) for at in (NOW - instant, NOW, second - instant, second)]
-    assert held == [0, 5_000, 5_000, 3_000] 
+    assert held == [0, 5_000, 5_000, 3_000]
     assert posting.balance_micro(conn, wallet) == 3_000
 
 

@@ -56,13 +56,20 @@ def test_settling_nets_plays_per_listener_and_per_track(database: Database) -> N
     assert settle_all(database.engine) == 5
     held = {
         account: balance_micro(database.engine, account)
-        for account in (accounts.wallet(ann), accounts.wallet(bob), accounts.track(one, EPOCH), accounts.track(two, EPOCH))
+        for account in (
+            accounts.wallet(ann),
+            accounts.wallet(bob),
+            accounts.track(one, EPOCH),
+            accounts.track(two, EPOCH),
+        )
     }
     assert list(held.values()) == [1_992_000, 976_000, 8_000, 1_024_000]
     assert balance_micro(database.engine, accounts.PLAYS_CLEARING) == 0
     with database.engine.connect() as conn:
         transfers = conn.execute(
-            text("select count(*) from ledger.transfer join ledger.posting p on p.id = posting_id where p.kind = 'settling'")
+            text(
+                "select count(*) from ledger.transfer join ledger.posting p on p.id = posting_id where p.kind = 'settling'"
+            )
         ).scalar()
         progress = conn.execute(text("select listener_id, track_id, plays, paid_micro, owned_at from ledger.progress"))
         tallies = conn.execute(text("select track_id, plays, buyouts, collected_micro from ledger.track_epoch"))

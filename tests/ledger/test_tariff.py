@@ -13,7 +13,9 @@ GOLDEN_MILLICREDITS = [2, 4, 8, 16, 32, 64, 128, 256, 512]
 GOLDEN_TOTAL_MICRO = 1_022_000
 
 tariffs = st.builds(
-    Tariff, st.integers(1, FIRST_PRICE_MICRO_MAX // PRICE_QUANTUM_MICRO).map(lambda k: k * PRICE_QUANTUM_MICRO), st.integers(1, PLAYS_MAX)
+    Tariff,
+    st.integers(1, FIRST_PRICE_MICRO_MAX // PRICE_QUANTUM_MICRO).map(lambda k: k * PRICE_QUANTUM_MICRO),
+    st.integers(1, PLAYS_MAX),
 )
 # A tariff in force for some plays, then another one.
 eras = st.lists(st.tuples(tariffs, st.integers(0, 10)), min_size=1, max_size=6)
