@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -27,6 +28,9 @@ from ledger.errors import DomainError
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+# Frames. Nested JSON beyond it is a RecursionError, which we can answer; where a library has raised Python's limit
+# (py_ecc does, to 100,000) the decoder overflows the C stack first, and one request would end the process.
+RECURSION_MAX = 1_000
 _STATUS: dict[type[DomainError], HTTPStatus] = {}
 
 
@@ -55,8 +59,8 @@ class MalformedProblem(Problem):
 
 
 def slug(error: type[DomainError]) -> str:
-    """`InsufficientCredit` → `insufficient-credit`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", error.__name__).lower()
+    """`InsufficientCredit` → `insufficient-credit`, `NotAMember` → `not-a-member`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", error.__name__).lower()
 
 
 def register(statuses: dict[type[DomainError], HTTPStatus]) -> None:
@@ -125,8 +129,21 @@ def _field(location: Iterable[str | int]) -> str:
     return ".".join(parts[1:]) or parts[0]
 
 
+def _field_error(error: dict[str, Any]) -> FieldError:
+    # Of JSON that cannot be read FastAPI tells the place instead of a field.
+    field = "body" if error["type"] == "json_invalid" else _field(error["loc"])
+    return FieldError(field=field, message=error["msg"])
+
+
+def _malformed(errors: list[FieldError]) -> JSONResponse:
+    title = "The request does not have the documented form."
+    facts = [error.model_dump() for error in errors]
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "malformed", title, errors=facts)
+
+
 def install(app: FastAPI) -> None:
-    """Answer every refusal with a problem document, and document it as one."""
+    """Answer every refusal with a problem document, and document it as one. Call it once all features are imported."""
+    sys.setrecursionlimit(RECURSION_MAX)
     _document_problems(app)
 
     @app.exception_handler(DomainError)
@@ -135,12 +152,12 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
-        errors = [{"field": _field(e["loc"]), "message": e["msg"]} for e in error.errors()]
-        title = "The request does not have the documented form."
-        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "malformed", title, errors=errors)
+        return _malformed([_field_error(e) for e in error.errors()])
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's, for a body that is no text at all
+            return _malformed([FieldError(field="body", message=str(error.detail))])
         phrase = HTTPStatus(error.status_code).phrase
         kind = phrase.lower().replace(" ", "-")
         return problem(error.status_code, kind, str(error.detail or phrase), dict(error.headers or {}) or None)

@@ -49,7 +49,8 @@ CHECKS = {
         select a.code, a.balance_micro, coalesce(moved.micro, 0) from ledger.account a
           left join moved on moved.account_id = a.id where a.balance_micro <> coalesce(moved.micro, 0)""",
     "each asset's balances cancel out": """
-        select asset, sum(balance_micro)::bigint, 0 from ledger.account group by asset having sum(balance_micro) <> 0""",
+        select asset, sum(balance_micro)::bigint, 0 from ledger.account
+         group by asset having sum(balance_micro) <> 0""",
     "no account is below what it may hold": """
         select code, balance_micro, 0 from ledger.account
          where balance_micro < 0 and kind not in ('issued', 'bank')""",
@@ -79,7 +80,8 @@ CHECKS = {
     "each track collected for its settled plays": """
         with played as (
             select p.track_id, p.epoch, sum(p.price_micro)::bigint as micro,
-                   count(*) filter (where p.kind = 'play') as plays, count(*) filter (where p.kind = 'buyout') as buyouts
+                   count(*) filter (where p.kind = 'play') as plays,
+                   count(*) filter (where p.kind = 'buyout') as buyouts
               from ledger.play p
              where not exists (select from ledger.play_queue q where q.play_id = p.id) group by p.track_id, p.epoch
         ), credited as (
@@ -117,7 +119,8 @@ CHECKS = {
         select c.closed_in || '/' || c.epoch || '/' || c.track_id, c.gross_micro,
                coalesce(paid.micro, 0) + deducted.micro + funded.micro
           from ledger.track_close c left join paid on paid.track_close_id = c.id,
-               lateral (select coalesce(sum(value::bigint), 0)::bigint as micro from jsonb_each_text(c.deductions)) deducted,
+               lateral (select coalesce(sum(value::bigint), 0)::bigint as micro
+                          from jsonb_each_text(c.deductions)) deducted,
                lateral (select coalesce(sum(value::bigint), 0)::bigint as micro from jsonb_each_text(c.funds)) funded
          where c.gross_micro <> coalesce(paid.micro, 0) + deducted.micro + funded.micro
             or c.artists_micro <> coalesce(paid.micro, 0) or c.net_micro <> c.artists_micro + funded.micro""",
@@ -128,7 +131,13 @@ CHECKS = {
           from ledger.track_epoch t
           join ledger.account a on a.kind = 'track' and a.owner = t.track_id and a.epoch = t.epoch
           left join closed on closed.track_id = t.track_id and closed.epoch = t.epoch
-         where t.collected_micro <> coalesce(closed.micro, 0) + a.balance_micro or t.plays < coalesce(closed.plays, 0)""",
+         where t.collected_micro <> coalesce(closed.micro, 0) + a.balance_micro
+            or t.plays < coalesce(closed.plays, 0)""",
+    "nothing collected for a closed epoch is forgotten": """
+        select a.code, a.balance_micro, 0 from ledger.account a
+          join ledger.epoch_close e on e.epoch = a.epoch and e.closed_at is not null
+         where a.kind = 'track' and a.balance_micro <> 0
+           and not exists (select from ledger.late l where l.epoch = a.epoch and l.track_id = a.owner)""",
     "taxes, fees and funds were credited what the closes say": """
         with said as (
             select part.key as code, sum(part.value::bigint)::bigint as micro from ledger.track_close c,

@@ -152,7 +152,7 @@ def ensure_accounts(conn: Connection, accounts: Iterable[Account]) -> dict[Accou
 def account_ids(conn: Connection, codes: list[str]) -> dict[str, int]:
     """The ids of those accounts that exist, by their codes."""
     rows = conn.execute(text("select code, id from ledger.account where code = any(:codes)"), {"codes": codes})
-    return {code: id_ for code, id_ in rows}
+    return {row.code: row.id for row in rows}
 
 
 def account_id(conn: Connection, account: Account) -> int:
@@ -173,8 +173,8 @@ def balance_micro(conn: Connection, account: Account, at: datetime | None = None
 
 
 _BALANCE_AT = text("""
-    select (select coalesce(sum(amount_micro), 0) from ledger.transfer t where t.credit_account = a.id and posted_at <= :at)
-         - (select coalesce(sum(amount_micro), 0) from ledger.transfer t where t.debit_account = a.id and posted_at <= :at)
+    select (select coalesce(sum(amount_micro), 0) from ledger.transfer where credit_account = a.id and posted_at <= :at)
+         - (select coalesce(sum(amount_micro), 0) from ledger.transfer where debit_account = a.id and posted_at <= :at)
       from ledger.account a where a.code = :code
 """)
 

@@ -66,7 +66,8 @@ APPEND = """
                              %(ordinals)s::smallint[], %(prices)s::bigint[], %(completes)s::boolean[],
                              %(epochs)s::integer[], %(salts)s::bytea[])
     ), plays as (
-        insert into ledger.play (id, listener_id, track_id, kind, ordinal, price_micro, completes, epoch, salt, recorded_at)
+        insert into ledger.play
+               (id, listener_id, track_id, kind, ordinal, price_micro, completes, epoch, salt, recorded_at)
         select id, listener_id, track_id, kind, ordinal, price_micro, completes, epoch, salt, %(now)s from new
     )
     insert into ledger.play_queue
@@ -77,7 +78,7 @@ APPEND = """
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a claim; `recorded_at` is None where it was refused. `repeated`: this was its first answer again."""
+    """What became of a claim; `recorded_at` is None where it was refused. `repeated`: its first answer again."""
 
     decision: Decision
     recorded_at: datetime | None

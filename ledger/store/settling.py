@@ -42,7 +42,8 @@ _SETTLE = text("""
          group by w.id
     ), tracks as (
         select a.id as account_id, taken.track_id, taken.epoch, sum(price_micro)::bigint as paid_micro,
-               count(*) filter (where taken.kind = 'play') as plays, count(*) filter (where taken.kind = 'buyout') as buyouts
+               count(*) filter (where taken.kind = 'play') as plays,
+               count(*) filter (where taken.kind = 'buyout') as buyouts
           from taken join ledger.account a on a.kind = 'track' and a.owner = taken.track_id and a.epoch = taken.epoch
          group by a.id, taken.track_id, taken.epoch
     ), debits as (

@@ -133,8 +133,16 @@ def _refuse_foreign_site(request: Request) -> None:
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise NotPermitted(reason="cross-site request")
     origin = request.headers.get("origin")
-    if origin and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin and _site(origin) != request.headers.get("host"):
         raise NotPermitted(reason="cross-site request")
+
+
+def _site(origin: str) -> str | None:
+    """Host and port of an origin; None if it is not an address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 MaybePrincipal = Annotated[Principal | None, Depends(visitor_or_principal)]

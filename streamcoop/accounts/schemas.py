@@ -21,7 +21,16 @@ def _no_control_characters(text: str) -> str:
     return text
 
 
+def _encodable(password: SecretStr) -> SecretStr:
+    try:
+        password.get_secret_value().encode()
+    except UnicodeEncodeError as lone_surrogate:
+        raise ValueError("not valid Unicode") from lone_surrogate
+    return password
+
+
 Line = Annotated[str, AfterValidator(_no_control_characters)]
+Password = Annotated[SecretStr, Field(max_length=PASSWORD_LENGTH_MAX), AfterValidator(_encodable)]
 
 
 class Payload(BaseModel):
@@ -34,7 +43,7 @@ class NewUser(Payload):
     """Opening an account. Everybody is a listener; `artist` may be chosen too, the other roles are given."""
 
     email: EmailStr
-    password: SecretStr = Field(min_length=PASSWORD_LENGTH_MIN, max_length=PASSWORD_LENGTH_MAX)
+    password: Password = Field(min_length=PASSWORD_LENGTH_MIN)
     name: Line = Field(min_length=1, max_length=100)
     artist: bool = False
 
@@ -43,7 +52,7 @@ class Credentials(Payload):
     """Signing in."""
 
     email: EmailStr
-    password: SecretStr = Field(max_length=PASSWORD_LENGTH_MAX)
+    password: Password
 
 
 class UserOut(BaseModel):

@@ -114,7 +114,7 @@ def user_by_email(session: Session, email: str) -> User:
 
 def names(session: Session, user_ids: set[UUID]) -> dict[UUID, str]:
     """The names of these accounts."""
-    return dict(session.execute(select(User.id, User.name).where(User.id.in_(user_ids))).tuples().all())
+    return dict(session.execute(select(User.id, User.name).where(User.id.in_(user_ids))).all())
 
 
 def make_token(session: Session, user_id: UUID, name: str, scopes: list[str], now: datetime) -> tuple[ApiToken, str]:

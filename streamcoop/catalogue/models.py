@@ -16,7 +16,7 @@ from sqlalchemy import (
     LargeBinary,
     Text,
     UniqueConstraint,
-    func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -70,7 +70,7 @@ class Release(Base):
         Index("release_artist", "artist_id", "id"),
         Index("release_search", "search", postgresql_using="gin"),
         Index("release_newest", "published_at", "id", postgresql_where="state = 'published'"),
-        Index("release_genre", func.lower("genre"), postgresql_where="state = 'published'"),
+        Index("release_genre", text("lower(genre)"), postgresql_where="state = 'published'"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

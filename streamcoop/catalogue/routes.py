@@ -252,7 +252,7 @@ def _uploaded(owner_id: UUID, taken: uploads.TakenIn) -> Uploaded:
         return Uploaded(**track_out(track, track.release, owner_id).model_dump(), notes=taken.notes)
 
 
-@router.get("/tracks", responses=answers(*_ANYONE, search.BadCursor))
+@router.get("/tracks", responses=answers(NotSignedIn, search.BadCursor))
 def tracks(
     viewer: MaybePrincipal,
     session: Transaction,

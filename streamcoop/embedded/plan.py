@@ -149,7 +149,9 @@ def service_commands(setup: Setup) -> Commands:
         migrate=_module("streamcoop.cli", "migrate"),
         found=_module("streamcoop.cli", "found", *operator, "--operator-password-file", places.operator_password),
         workers={
-            "worker": _worker("worker", "credits,royalties,chain,default", 2),
+            # Settling is on its own: neither a long close nor a node that hangs may hold it up.
+            "credits": _worker("credits", "credits", 1),
+            "worker": _worker("worker", "royalties,chain,default", 2),
             "media": _worker("media", "media", 1),
         },
         beat=_module("celery", "-A", "workers.app", "beat", "-s", places.beat / "schedule", "--pidfile="),

@@ -259,6 +259,8 @@ def open_cluster(folder: Path) -> Cluster:
         if not data.exists():
             _initialise(folder, identity, password)
         _check_major_version(data)
+        # Before the port is chosen: a server that is still shutting down holds the one we want back.
+        end_orphans(data)
         _hand_over(data, identity)
         return Cluster(folder, identity, ports.stable(folder / "port"), password, held)
     except BaseException:

@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
+from streamcoop import work
 from streamcoop.accounts.principals import MaybePrincipal, Operator, Voter
 from streamcoop.clock import Now
 from streamcoop.database import Transaction
@@ -77,6 +78,7 @@ def call_ballot(new: NewBallot, operator: Operator, session: Transaction, now: N
     """Call a ballot on the artists' share. It opens once the members' weights are read from the contract."""
     membership.require_contract(settings())
     ballot = service.call_ballot(session, new.title, new.text, new.closes_in_seconds, operator.user_id, now)
+    work.ask_once_committed(session, work.READ_WEIGHTS, ballot.id)
     return _out(session, ballot)
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
+from streamcoop import work
 from streamcoop.accounts import service as accounts
 from streamcoop.accounts.principals import Operator, Voter
 from streamcoop.clock import Now
@@ -80,12 +81,14 @@ def members(
 @router.post(
     "/members/{member_id}/admit",
     status_code=202,
-    responses=answers(*_PERSONAL, NotFound, service.ContractNotConfigured, service.RegistrarKeyMissing),
+    responses=answers(*_PERSONAL, NotFound, service.ContractNotConfigured),
 )
 def admit(member_id: UUID, _: Operator, session: Transaction) -> MemberOut:
     """Admit an applicant. The membership begins when the contract has it, which takes a few seconds or more."""
-    service.require_registrar(settings())
+    # Not the registrar's key: that is the worker's alone.
+    service.require_contract(settings())
     member = service.admit(session, member_id)
+    work.ask_once_committed(session, work.ADMIT, member.id)
     return _out(member, accounts.names(session, {member.user_id}))
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # only the workers talk to the chain: the service need not lo
 
 ADMISSION = "admission"
 REASON_LENGTH_MAX = 500
-_NONCE_LOCK = 0x5C_01
+_NONCE_LOCK = 0x5C_03
 
 
 class AlreadyApplied(DomainError):

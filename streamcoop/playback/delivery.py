@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from anyio import to_thread
 from starlette.responses import FileResponse, Response, StreamingResponse
@@ -40,12 +41,12 @@ def whole(
 ) -> Response:
     """An object without pacing: for owners, for previews, and for downloads (`filename`).
 
-    A folder's file goes out as a file response; another store's object in blocks.
+    A folder's file goes out as a file response; another store's object in blocks. Raises RangeNotSatisfiable.
     """
+    asked = parse(range_header, size)
     path: Path | None = store.local_path(key)
     if path is not None:
-        return FileResponse(path, media_type=content_type, filename=filename, headers=_HEADERS)
-    asked = parse(range_header, size)
+        return _FileRange(path, asked, media_type=content_type, filename=filename, headers=_HEADERS)
     headers = _HEADERS | {"Content-Length": str(asked.length)}
     if filename:
         headers["Content-Disposition"] = FileResponse("", filename=filename).headers["content-disposition"]
@@ -53,6 +54,21 @@ def whole(
         headers["Content-Range"] = asked.content_range(size)
     status = HTTPStatus.PARTIAL_CONTENT if asked.partial else HTTPStatus.OK
     return StreamingResponse(read_blocks(store, key, asked.start, asked.end), status, headers, content_type)
+
+
+class _FileRange(FileResponse):
+    """A file of which the range we have read from the header is sent, so that every answer reads that header alike."""
+
+    def __init__(self, path: Path, asked: ByteRange, **about: Any) -> None:
+        super().__init__(path, **about)
+        self._asked = asked
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; a client whose If-Range does not hold gets the whole."""
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        if self._asked.partial:
+            headers.append((b"range", f"bytes={self._asked.start}-{self._asked.end - 1}".encode()))
+        await super().__call__({**scope, "headers": headers}, receive, send)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ _TARIFF = """
     select first_price_micro, plays from ledger.tariff where effective_epoch <= %s
      order by effective_epoch desc, version desc limit 1
 """
+_RECORDED = "select from ledger.play where id = %s"
 
 
 class Overloaded(DomainError):
@@ -108,6 +109,13 @@ class PlaybackDesk:
     def is_recorded(self, play_id: UUID) -> bool:
         """Whether this process knows that the play is recorded. False proves nothing."""
         return play_id in self._recorded
+
+    async def has_recorded(self, play_id: UUID) -> bool:
+        """Whether the play is recorded, by whatever process."""
+        if self.is_recorded(play_id):
+            return True
+        async with self.pool.connection() as conn:
+            return await (await conn.execute(_RECORDED, (play_id,))).fetchone() is not None
 
     async def record(self, claim: Claim) -> Outcome:
         """Record a claim together with whatever else waits; returns once it is durable, or refused."""

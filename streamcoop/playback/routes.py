@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
@@ -155,7 +156,9 @@ async def stream(
 
 
 async def _record_in_mid_stream(desk: PlaybackDesk, token: PlayToken) -> None:
-    await service.record_play(desk, token, False, clock())
+    # Whoever has come to own the track meanwhile, on another device, may hear it to the end.
+    with suppress(service.AlreadyOwned):
+        await service.record_play(desk, token, False, clock())
 
 
 def _meter(desk: PlaybackDesk, track: Playable, token: PlayToken) -> Meter:

@@ -181,7 +181,10 @@ def wait_ms(desk: PlaybackDesk, token: PlayToken, track: Playable, now: datetime
 
 
 async def record_play(desk: PlaybackDesk, token: PlayToken, skip_ahead: bool, now: datetime) -> Outcome:
-    """Make a play count. Raises TooEarly before T (unless skipping ahead) and the refusals of `decide`."""
+    """Make a play count. Raises TooEarly before T (unless skipping ahead) and the refusals of `decide`.
+
+    What is recorded already, perhaps by skipping ahead, is answered again whenever it is asked for.
+    """
     if not token.metered:
         raise NotMetered
     if not skip_ahead and token.kind == "play":
@@ -189,7 +192,8 @@ async def record_play(desk: PlaybackDesk, token: PlayToken, skip_ahead: bool, no
             track = await playable(conn, token.track_id)
         if track is None:
             raise NotFound
-        if early_ms := wait_ms(desk, token, track, now):
+        early_ms = wait_ms(desk, token, track, now)
+        if early_ms and not await desk.has_recorded(token.play_id):
             raise TooEarly(retry_after_s=-(-early_ms // 1000), retry_after_ms=early_ms)
     return accepted(desk, await desk.record(claim_of(token, desk)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, EmailStr, Field
@@ -11,6 +11,8 @@ from pydantic import BaseModel, EmailStr, Field
 from streamcoop.accounts.schemas import Line, Payload
 
 AMOUNT_MAX = 2**53 - 1
+# Strict: neither `true` nor "5" nor 5.0 is an amount of money.
+Amount = Annotated[int, Field(strict=True, ge=-AMOUNT_MAX, le=AMOUNT_MAX)]
 
 
 class Limits(Payload):
@@ -44,7 +46,7 @@ class NewTopUp(Payload):
 
     request_id: UUID
     listener_email: EmailStr
-    amount_minor: int = Field(ge=-AMOUNT_MAX, le=AMOUNT_MAX, description="In the currency's minor unit; above zero.")
+    amount_minor: Amount = Field(description="In the currency's minor unit; above zero.")
     reference: Line = Field(default="", max_length=100, description="A receipt's number, or the like.")
 
 
@@ -66,7 +68,7 @@ class NewGrant(Payload):
 
     request_id: UUID
     listener_email: EmailStr
-    credits_micro: int = Field(ge=-AMOUNT_MAX, le=AMOUNT_MAX)
+    credits_micro: Amount
     reason: Line = Field(min_length=1, max_length=200)
 
 
@@ -99,7 +101,7 @@ class TrackProgress(BaseModel):
 
 
 class ProgressPage(BaseModel):
-    """Tracks in order of the listener's own choosing: most recently owned first, then closest to being owned."""
+    """Some of the tracks a listener has paid for, in the order of their ids, and the cursor of the next page."""
 
     items: list[TrackProgress]
     next_cursor: str | None

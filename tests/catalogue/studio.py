@@ -104,6 +104,7 @@ class Studio:
     store: FaultyStore
     folder: Path
     asked: list[UUID]
+    really_ask: Callable[[UUID], bool]
     owner: Person = field(init=False)
 
     def __post_init__(self) -> None:
@@ -224,14 +225,15 @@ def studio(catalogue_database: Database, tmp_path: Path, monkeypatch: pytest.Mon
     with psycopg.connect(catalogue_database.superuser_url) as conn:
         conn.execute('truncate coop."user", coop.discarded_object cascade')
     with _own_connections():
-        from workers import media as worker  # noqa: PLC0415  # reads the settings
+        from workers import media as worker  # reads the settings
 
         clock, store, asked = Clock(), FaultyStore(open_store(settings())), []
         monkeypatch.setattr(worker, "now", clock.now)
         monkeypatch.setattr(worker, "_store", lambda: store)
+        really_ask = media_queue.ask_to_render
         monkeypatch.setattr(media_queue, "ask_to_render", asked.append)
         with _serving(_app(store)) as (client, port):
-            yield Studio(client, port, worker, clock, store, tmp_path, asked)
+            yield Studio(client, port, worker, clock, store, tmp_path, asked, really_ask)
         assert not receiving._under_way, "an upload kept its place"
 
 

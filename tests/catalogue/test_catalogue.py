@@ -37,7 +37,8 @@ def seed_releases(studio: Studio, artist_id: str, number: int) -> None:
     """Published releases of one track each, without their files."""
     studio.execute(
         """
-        insert into coop.release (id, artist_id, title, kind, state, created_at, published_at, words, artist_words, genre)
+        insert into coop.release (id, artist_id, title, kind, state, created_at, published_at,
+                                  words, artist_words, genre)
         select gen_random_uuid(), :artist, 'Gong ' || n, 'album', 'published', now(),
                timestamptz '2026-01-01' + make_interval(mins => n / 3), 'gong ' || n, 'kyai', 'Gamelan'
           from generate_series(1, :number) as n
@@ -47,8 +48,8 @@ def seed_releases(studio: Studio, artist_id: str, number: int) -> None:
     )
     studio.execute(
         """
-        insert into coop.track (id, release_id, artist_id, position, title, state, duration_ms, original, sha256, format,
-                                content_type, lossless, bytes, filename, uploaded_at, tags, attempts,
+        insert into coop.track (id, release_id, artist_id, position, title, state, duration_ms, original, sha256,
+                                format, content_type, lossless, bytes, filename, uploaded_at, tags, attempts,
                                 words, release_words, artist_words)
         select gen_random_uuid(), id, artist_id, 1, 'Track of ' || title, 'ready', 1000, 'x', sha256(id::text::bytea),
                'flac', 'audio/flac', true, 1, 'x.flac', now(), '{}', 0, 'track of', words, artist_words

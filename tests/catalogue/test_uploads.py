@@ -6,8 +6,9 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -64,8 +65,9 @@ def test_a_file_without_tags_is_named_after_itself(studio: Studio, tmp_path: Pat
     answer = studio.upload(release_id, path, "../folder/Puspawarna.wav").json()
     assert (answer["title"], answer["position"]) == ("Puspawarna", 1)
     assert answer["notes"] == ["no title in the file: named after the file"]
-    nameless = studio.upload(release_id, audio_files.cut_bytes(audio_files.whole(tmp_path, "mp3"), 0), "").status_code
-    assert nameless in (202, 400)
+    nameless = studio.upload(release_id, audio_files.whole(tmp_path, "mp3"), "../..").json()
+    assert (nameless["title"], nameless["position"]) == ("recording", 2)
+    assert nameless["upload"]["filename"] == "recording.mp3"
 
 
 def _too_long(folder: Path) -> Path:
@@ -104,15 +106,13 @@ def test_bad_files_are_refused_and_leave_nothing(
 def test_what_only_decoding_shows_fails_the_track(
     studio: Studio, tmp_path: Path, make: Callable[[Path], Path], problem: str
 ) -> None:
-    answer = studio.upload(studio.release(), make(tmp_path))
-    if answer.status_code == 202:
-        studio.worker.render(answer.json()["id"])
-        told = studio.track(answer.json()["id"])
-        assert told["state"] == "failed"
-        assert told["upload"]["problem"]["type"] == f"/problems/{problem}"
-        assert told["upload"]["problem"]["title"]
-    else:
-        assert answer.json()["type"] == f"/problems/{problem}"
+    track_id = studio.uploaded(studio.release(), make(tmp_path))
+    studio.worker.render(track_id)
+    told = studio.track(track_id)
+    assert (told["state"], told["upload"]["problem"]["type"]) == ("failed", f"/problems/{problem}")
+    assert told["upload"]["problem"]["title"]
+    assert [key for key in studio.objects() if not key.endswith("original.flac")] == []
+    assert studio.scratch() == []
 
 
 @pytest.mark.parametrize("make", [audio_files.dirty_tags, audio_files.invalid_utf8_tags])
@@ -167,7 +167,7 @@ def test_too_large_without_a_word(studio: Studio, sources: dict[Format, Path]) -
 def test_an_upload_cut_off_leaves_nothing(
     studio: Studio, sources: dict[Format, Path], monkeypatch: pytest.MonkeyPatch, length: str
 ) -> None:
-    ended = _when_called(monkeypatch, receiving, "_place")
+    place = _first_place(monkeypatch)
     release_id = studio.release()
     data = sources["flac"].read_bytes()[:200_000]
     with socket.create_connection(("127.0.0.1", studio.port), timeout=EVENTUALLY_S) as connection:
@@ -175,8 +175,8 @@ def test_an_upload_cut_off_leaves_nothing(
         connection.sendall(
             _head(studio, release_id, length) + (b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
         )
-        assert ended.began.wait(EVENTUALLY_S)
-    assert ended.wait(EVENTUALLY_S)
+        assert place.taken.wait(EVENTUALLY_S)
+    assert place.wait(EVENTUALLY_S)
     assert studio.kept() == (0, set(), [])
 
 
@@ -238,15 +238,15 @@ def test_one_account_has_a_limit_of_uploads_at_once(
     studio: Studio, sources: dict[Format, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiving, "UPLOADS_PER_ACCOUNT_MAX", 1)
-    ended = _when_called(monkeypatch, receiving, "_place")
+    place = _first_place(monkeypatch)
     release_id = studio.release()
     with socket.create_connection(("127.0.0.1", studio.port), timeout=EVENTUALLY_S) as connection:
         connection.sendall(_head(studio, release_id, "Content-Length: 1000") + b"fLaC")
-        assert ended.began.wait(EVENTUALLY_S)
+        assert place.taken.wait(EVENTUALLY_S)
         refused = studio.upload(release_id, sources["flac"])
         assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-uploads")
         assert refused.headers["retry-after"]
-    assert ended.wait(EVENTUALLY_S)
+    assert place.wait(EVENTUALLY_S)
     assert studio.upload(release_id, sources["flac"]).status_code == 202
 
 
@@ -279,33 +279,28 @@ def _head(studio: Studio, release_id: str, length: str, headers: dict[str, str] 
     return "\r\n".join(lines).encode()
 
 
-class _Ended(threading.Event):
+class _Place(threading.Event):
+    """Set once the first upload has given its place back."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.began = threading.Event()
+        self.taken = threading.Event()
 
 
-def _when_called(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> _Ended:
-    """Tells when a context manager of the module was first entered, and when it was left."""
-    from contextlib import contextmanager
-
-    ended, original = _Ended(), getattr(module, name)
+def _first_place(monkeypatch: pytest.MonkeyPatch) -> _Place:
+    place, original = _Place(), receiving._place
 
     @contextmanager
-    def told(*args: Any) -> Iterator[None]:
-        with original(*args):
-            ended.began.set()
-            yield
-        ended.set()
-
-    @contextmanager
-    def watched(*args: Any) -> Iterator[None]:
+    def watched(account_id: UUID) -> Iterator[None]:
+        is_taken = False
         try:
-            with told(*args):
+            with original(account_id):
+                is_taken = True
+                place.taken.set()
                 yield
         finally:
-            if ended.began.is_set():
-                ended.set()
+            if is_taken:
+                place.set()
 
-    monkeypatch.setattr(module, name, watched)
-    return ended
+    monkeypatch.setattr(receiving, "_place", watched)
+    return place

@@ -22,7 +22,8 @@ from web3.exceptions import ContractCustomError, ContractLogicError
 from web3.providers import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
-from streamcoop.embedded.chain import CONTRACT_FILE, LocalChain, Rpc
+from streamcoop.embedded.chain.evm import CONTRACT_FILE, LocalChain
+from streamcoop.embedded.chain.rpc import Rpc
 
 ARTIFACT = json.loads(CONTRACT_FILE.read_text(encoding="utf-8"))
 ABI = ARTIFACT["abi"]

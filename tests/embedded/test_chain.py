@@ -21,14 +21,10 @@ from web3 import HTTPProvider, Web3
 from web3.contract import Contract
 from web3.exceptions import BlockNotFound, ContractCustomError, TransactionNotFound, Web3RPCError
 
-from streamcoop.embedded.chain import (
-    BATCH_CALLS_MAX,
-    BODY_BYTES_MAX,
-    CONTRACT_FILE,
-    INTERNAL_ERROR,
-    METHOD_NOT_FOUND,
-    REVERTED,
-)
+from streamcoop.embedded.chain.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, REVERTED
+from streamcoop.embedded.chain.evm import CONTRACT_FILE
+from streamcoop.embedded.chain.rpc import BATCH_CALLS_MAX
+from streamcoop.embedded.chain.server import BODY_BYTES_MAX
 from tests.embedded.chain_process import ChainProcess, running_chain, spawn, write_key
 
 HTTP_S_MAX = 10

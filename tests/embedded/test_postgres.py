@@ -147,10 +147,12 @@ def test_starts_right_after_everything_was_killed(folder: Path) -> None:
 def test_starts_while_the_server_of_a_killed_starter_is_shutting_down(folder: Path) -> None:
     child = starter(folder)
     try:
-        ready_url(child)
+        url = ready_url(child)
     finally:
         finish(child)
-    postgres.start(folder).stop()
+    running = postgres.start(folder)
+    running.stop()
+    assert running.cluster.superuser_url() == url
 
 
 def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(folder: Path) -> None:

@@ -28,6 +28,8 @@ EPOCH = 2026 * 12 + 2
 """March 2026, which the co-op of the tests is founded in."""
 NOW = FOUNDED_AT + timedelta(days=14)
 GRACE_S = 7_200
+TARIFF = Tariff()
+RATES = Rates()
 
 
 def founding(**changes: Any) -> terms.Founding:
@@ -52,8 +54,8 @@ def found(
     engine: Engine,
     founded: terms.Founding | None = None,
     *,
-    tariff: Tariff = Tariff(),
-    rates: Rates = Rates(),
+    tariff: Tariff = TARIFF,
+    rates: Rates = RATES,
     factors: NetFactors | None = None,
 ) -> terms.Founding:
     """Found a co-op in an empty database."""
@@ -99,7 +101,7 @@ def claim(
     return Claim(play_id or new_id(), listener, track, kind, ordinal, price_micro, epoch)
 
 
-def any_tariff(tariff: Tariff = Tariff()) -> Callable[[int], Tariff]:
+def any_tariff(tariff: Tariff = TARIFF) -> Callable[[int], Tariff]:
     """The same tariff in every epoch."""
     return lambda _epoch: tariff
 
@@ -109,7 +111,7 @@ async def connect(app_url: str) -> psycopg.AsyncConnection[Any]:
     return await psycopg.AsyncConnection.connect(app_url, autocommit=True)
 
 
-def record_now(app_url: str, claims: Sequence[Claim], tariff: Tariff = Tariff(), now: datetime = NOW) -> list[Outcome]:
+def record_now(app_url: str, claims: Sequence[Claim], tariff: Tariff = TARIFF, now: datetime = NOW) -> list[Outcome]:
     """Record one batch on a connection of its own."""
 
     async def on_own_connection() -> list[Outcome]:

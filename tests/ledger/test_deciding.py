@@ -15,6 +15,7 @@ from tests.ledger.factories import any_tariff, claim
 TARIFF = Tariff()
 LISTENER, TRACK = uuid4(), uuid4()
 RICH = 10_000_000
+THREE_PLAYS = Progress(3, 14_000)
 
 
 def standing(balance_micro: int = RICH, progress: Progress | None = None, **limits: int | None) -> Standing:
@@ -50,7 +51,7 @@ def test_buying_now_completes() -> None:
         (asked(), standing(monthly_budget_micro=9_000, spent_in_month_micro=8_000), ("over-budget", 1, 2_000, 1_000)),
         (asked(1, 1_022_000, "buyout"), standing(monthly_budget_micro=0), ("over-budget", 1, 1_022_000, 1_022_000)),
         (asked(), standing(stop_before_ordinal=1), ("stopped-before", 1, 2_000, 0)),
-        (asked(4, 16_000), standing(progress=Progress(3, 14_000), stop_before_ordinal=3), ("stopped-before", 4, 16_000, 0)),
+        (asked(4, 16_000), standing(progress=THREE_PLAYS, stop_before_ordinal=3), ("stopped-before", 4, 16_000, 0)),
         (asked(), standing(progress=Progress(1, 2_000)), ("price-moved", 2, 4_000, 0)),
         (asked(2, 4_000), standing(), ("price-moved", 1, 2_000, 0)),
         (asked(1, 1_000), standing(), ("price-moved", 1, 2_000, 0)),

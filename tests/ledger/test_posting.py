@@ -39,7 +39,8 @@ pytestmark = pytest.mark.usefixtures("founded")
 
 STORM = 8
 APPEND_ONLY = (
-    "founding", "tariff", "rates", "net_factors", "posting", "transfer", "track_close", "royalty_line", "royalty_release",
+    "founding", "tariff", "rates", "net_factors", "posting", "transfer",
+    "track_close", "royalty_line", "royalty_release",
 )  # fmt: skip
 
 
@@ -272,8 +273,8 @@ def test_nothing_kept_can_be_changed_or_removed(full_books: Database) -> None:
             for table in APPEND_ONLY:
                 name = sql.Identifier("ledger", table)
                 column = connection.execute(
-                    "select column_name from information_schema.columns where table_schema = 'ledger' and table_name = %s"
-                    " and is_identity = 'NO' order by ordinal_position limit 1",
+                    "select column_name from information_schema.columns where table_schema = 'ledger'"
+                    " and table_name = %s and is_identity = 'NO' order by ordinal_position limit 1",
                     (table,),
                 ).fetchone()
                 assert column is not None
@@ -304,4 +305,4 @@ def test_the_service_can_neither_remove_plays_nor_rewrite_what_they_cost(full_bo
             "set session_replication_role = replica",
         ):
             with pytest.raises(errors.InsufficientPrivilege):
-                connection.execute(statement)  # type: ignore[call-overload]
+                connection.execute(statement)

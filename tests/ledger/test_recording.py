@@ -14,10 +14,10 @@ from sqlalchemy import text
 
 from ledger import accounts
 from ledger.ids import lowest_id, new_id, uuid7
-from ledger.recording import Claim, Recorded, Refused
+from ledger.recording import Claim, Recorded, Refused, Standing
 from ledger.store import partitions, settling
-from ledger.store.recording import BATCH_MAX, Outcome, lock_key, record
-from ledger.tariff import Tariff
+from ledger.store.recording import BATCH_MAX, Outcome, lock_key, record, standing_of
+from ledger.tariff import Progress, Tariff
 from tests.conftest import Database
 from tests.ledger.factories import (
     EPOCH,
@@ -242,6 +242,26 @@ def test_what_is_recorded_and_not_settled_counts_towards_everything(database: Da
         small = record_now(database.app_url, [claim(listener, uuid4(), 1, 4_000)], Tariff(4_000))
         assert reasons(third + again + dear + small) == ["stopped-before", "price-moved", "over-budget", "over-budget"]
         assert small[0].decision == Refused(small[0].decision.claim, "over-budget", 1, 4_000, 2_000)
+
+
+def test_a_quote_sees_what_is_recorded_whether_settled_or_not(database: Database) -> None:
+    listener, track = listener_with(database.engine, 1_050_000), uuid4()
+    with database.engine.begin() as conn:
+        conn.execute(text("insert into ledger.listener values (:id, 2000000, 7)"), {"id": listener})
+    plays = [claim(listener, track), claim(listener, uuid4(), 1, 1_022_000, "buyout")]
+    record_now(database.app_url, plays)
+
+    async def look(conn: Connection, _: int) -> list[Standing]:
+        return [await standing_of(conn, listener, asked.track_id, NOW) for asked in plays]
+
+    for settle in (False, True):
+        if settle:
+            settle_all(database.engine)
+        [standings] = on_connections(database.app_url, 1, look)
+        assert standings == [
+            Standing(26_000, 1_024_000, 2_000_000, 7, {track: Progress(1, 2_000)}),
+            Standing(26_000, 1_024_000, 2_000_000, 7, {plays[1].track_id: Progress(0, 1_022_000, True)}),
+        ]
 
 
 def test_a_budget_begins_anew_with_the_calendar_month_the_play_is_recorded_in(database: Database) -> None:

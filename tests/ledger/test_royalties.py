@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +61,7 @@ def splits(draw: st.DrawFn) -> list[Share]:
     held = draw(st.booleans())
     return [
         Share(str(number), high - low, "no consent" if held and number == 0 else None)
-        for number, (low, high) in enumerate(zip(edges, edges[1:], strict=False))
+        for number, (low, high) in enumerate(pairwise(edges))
     ]
 
 
@@ -89,10 +92,10 @@ def test_gross_is_deductions_and_funds_and_lines_to_the_unit(
 
 @given(collected, splits(), terms, st.randoms(use_true_random=False))
 def test_the_order_of_payees_does_not_change_what_each_gets(
-    collected_micro: int, split: list[Share], terms: Terms, random: object
+    collected_micro: int, split: list[Share], terms: Terms, random: Random
 ) -> None:
     shuffled = list(split)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     one, other = (track_royalties(collected_micro, order, terms, epoch=3) for order in (split, shuffled))
     assert {line.payee: line.amount_micro for line in one.lines} == {
         line.payee: line.amount_micro for line in other.lines

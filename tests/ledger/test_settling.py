@@ -50,27 +50,19 @@ def test_settling_nets_plays_per_listener_and_per_track(database: Database) -> N
     ann, bob = (listener_with(database.engine, 2_000_000) for _ in range(2))
     one, two = uuid4(), uuid4()
     plays = [
-        claim(ann, one), claim(ann, one, 2, 4_000), claim(ann, two), claim(bob, one), claim(bob, two, 1, 1_022_000, "buyout"),
+        claim(ann, one), claim(ann, one, 2, 4_000), claim(ann, two), claim(bob, one),
+        claim(bob, two, 1, 1_022_000, "buyout"),
     ]  # fmt: skip
     record_now(database.app_url, plays)
     assert settle_all(database.engine) == 5
-    held = {
-        account: balance_micro(database.engine, account)
-        for account in (
-            accounts.wallet(ann),
-            accounts.wallet(bob),
-            accounts.track(one, EPOCH),
-            accounts.track(two, EPOCH),
-        )
-    }
-    assert list(held.values()) == [1_992_000, 976_000, 8_000, 1_024_000]
+    moved = (accounts.wallet(ann), accounts.wallet(bob), accounts.track(one, EPOCH), accounts.track(two, EPOCH))
+    assert [balance_micro(database.engine, account) for account in moved] == [1_992_000, 976_000, 8_000, 1_024_000]
     assert balance_micro(database.engine, accounts.PLAYS_CLEARING) == 0
     with database.engine.connect() as conn:
-        transfers = conn.execute(
-            text(
-                "select count(*) from ledger.transfer join ledger.posting p on p.id = posting_id where p.kind = 'settling'"
-            )
-        ).scalar()
+        transfers = conn.scalar(
+            text("select count(*) from ledger.transfer join ledger.posting p on p.id = posting_id where kind = :kind"),
+            {"kind": "settling"},
+        )
         progress = conn.execute(text("select listener_id, track_id, plays, paid_micro, owned_at from ledger.progress"))
         tallies = conn.execute(text("select track_id, plays, buyouts, collected_micro from ledger.track_epoch"))
         spending = conn.execute(text("select listener_id, month, spent_micro from ledger.spending"))
@@ -101,7 +93,7 @@ def test_the_play_that_completes_makes_an_owner_from_then_on(database: Database)
 def test_settling_goes_on_batch_by_batch_until_nothing_waits(database: Database) -> None:
     listener = listener_with(database.engine, 1_000_000)
     record_now(database.app_url, [claim(listener, uuid4()) for _ in range(10)])
-    counts = []
+    counts: list[int] = []
     while not counts or counts[-1]:
         with database.engine.begin() as conn:
             counts.append(settling.settle(conn, NOW, batch=4))
@@ -153,11 +145,12 @@ def test_a_second_settling_gives_way_at_once(database: Database) -> None:
 def test_a_settling_killed_before_its_commit_leaves_no_trace_and_is_made_up_for(database: Database) -> None:
     listener, track = listener_with(database.engine, 1_000_000), uuid4()
     record_now(database.app_url, [claim(listener, track)])
-    with pytest.raises(OperationalError, match="terminating connection"), database.engine.begin() as conn:
+    with database.engine.connect() as conn:
         assert settling.settle(conn, NOW) == 1
         with psycopg.connect(database.superuser_url, autocommit=True) as killer:
             killer.execute("select pg_terminate_backend(%s)", (backend_pid(conn),))
-        conn.execute(text("select 1"))
+        with pytest.raises(OperationalError, match="terminating connection"):
+            conn.execute(text("select 1"))
     assert balance_micro(database.engine, accounts.wallet(listener)) == 1_000_000
     assert not findings(database.engine)
     assert settle_all(database.engine) == 1

@@ -22,11 +22,7 @@ def test_a_founding_is_read_as_it_was_written_and_opens_the_fixed_accounts(datab
         assert founded == founding(epoch_seconds=3_600, minor_digits=3)
         assert len(posting.account_ids(conn, [account.code for account in accounts.FIXED])) == len(accounts.FIXED)
     assert founded.calendar.seconds == 3_600
-    assert (founded.minor_micro, founding().minor_micro, founding(minor_digits=0).minor_micro) == (
-        1_000,
-        10_000,
-        1_000_000,
-    )
+    assert [founding(minor_digits=digits).minor_micro for digits in (0, 2, 3)] == [1_000_000, 10_000, 1_000]
 
 
 def test_a_co_op_is_founded_once(database: Database) -> None:

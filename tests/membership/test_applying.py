@@ -118,20 +118,14 @@ def test_refusing_and_admitting_after_all(coop: Coop) -> None:
     assert coop.post(f"/members/{member_id}/refuse", coop.operator).status_code == 409
 
 
-@pytest.mark.parametrize(
-    ("missing", "problem"),
-    [("REGISTRAR_KEY", "registrar-key-missing"), ("MEMBERSHIP_CONTRACT", "contract-not-configured")],
-)
-def test_without_key_or_contract_the_membership_is_read_only(
-    coop: Coop, monkeypatch: pytest.MonkeyPatch, missing: str, problem: str
-) -> None:
+def test_without_a_contract_the_membership_is_read_only(coop: Coop, monkeypatch: pytest.MonkeyPatch) -> None:
     _, member_id = coop.applicant()
-    monkeypatch.delenv(f"STREAMCOOP_{missing}")
+    monkeypatch.delenv("STREAMCOOP_MEMBERSHIP_CONTRACT")
     settings.cache_clear()
 
     answer = coop.post(f"/members/{member_id}/admit", coop.operator)
 
-    assert (answer.status_code, answer.json()["type"]) == (409, f"/problems/{problem}")
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/contract-not-configured")
     assert coop.state(member_id) == "applied"
 
 

@@ -1,0 +1,225 @@
+"""The blocks and their state: py-evm on the chain file, founded with the registrar's money and the contract."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rlp  # type: ignore[import-untyped]
+from eth.abc import BlockAPI, BlockHeaderAPI, ComputationAPI, SignedTransactionAPI
+from eth.chains.base import MiningChain
+from eth.consensus.applier import ConsensusApplier
+from eth.consensus.noproof import NoProofConsensus
+from eth.db.atomic import AtomicDB
+from eth.exceptions import PyEVMError
+from eth.typing import AccountDetails, HeaderParams
+from eth.vm.forks.cancun import CancunVM
+from eth.vm.spoof import SpoofTransaction
+from eth_keys.datatypes import PrivateKey
+from eth_typing import Address, BlockNumber, Hash32
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
+from eth_utils.hexadecimal import decode_hex
+
+from streamcoop.embedded.chain.file import ChainFile
+
+CHAIN_ID = 31_337
+"""The number that development chains use by custom, and that wallets know as such."""
+
+CONTRACT_FILE = Path(__file__).resolve().parents[3] / "contracts" / "abi" / "CoopMembership.json"
+
+REGISTRAR_BALANCE_WEI = 1_000_000 * 10**18
+BLOCK_GAS_MAX = 30_000_000
+DEPLOYMENT_GAS_MAX = 5_000_000
+FIRST_GAS_PRICE_WEI = 10 * 10**9
+"""Of the founding transaction; above the first block's base fee, which is 1 gwei."""
+
+DYNAMIC_FEE_TYPE = 2
+
+
+class RegistrarChanged(Exception):
+    """The chain was founded with another registrar's key than the one given now."""
+
+
+class _Blocks(MiningChain):
+    chain_id = CHAIN_ID
+    vm_configuration = ConsensusApplier(NoProofConsensus).amend_vm_configuration(((BlockNumber(0), CancunVM),))
+
+    def create_header_from_parent(self, parent_header: BlockHeaderAPI, **header_params: Any) -> BlockHeaderAPI:
+        # py-evm would let the gas limit drift towards a target of its own.
+        return super().create_header_from_parent(
+            parent_header, **{**header_params, "gas_limit": parent_header.gas_limit}
+        )
+
+
+@dataclass(frozen=True)
+class Account:
+    """An address at the end of a block."""
+
+    balance_wei: int
+    nonce: int
+    code: bytes
+
+
+@dataclass(frozen=True)
+class Call:
+    """A message to the chain that nobody signed. `to` is empty for a contract's creation."""
+
+    sender: bytes
+    to: bytes
+    value: int
+    data: bytes
+    gas: int
+
+
+def _spoofed(call: Call, state: Any) -> Any:
+    unsigned = CancunVM.create_unsigned_transaction(
+        nonce=state.get_nonce(call.sender),
+        gas_price=0,
+        gas=call.gas,
+        to=Address(call.to),
+        value=call.value,
+        data=call.data,
+    )
+    return SpoofTransaction(unsigned, from_=call.sender)
+
+
+def transaction_type(transaction: SignedTransactionAPI) -> int:
+    """The EIP-2718 type: 0 is legacy, 1 has an access list, 2 a dynamic fee; this chain carries no others."""
+    return int(getattr(transaction, "type_id", None) or 0)
+
+
+def created_address(transaction: SignedTransactionAPI) -> bytes:
+    """Where a contract that `transaction` creates comes to stand."""
+    return keccak(rlp.encode([transaction.sender, transaction.nonce]))[12:]
+
+
+class LocalChain:
+    """The blocks and their state. Every public method may be called from any thread; one at a time is served."""
+
+    def __init__(self, path: Path, registrar_key: PrivateKey) -> None:
+        """Opens the chain kept at `path`, or founds it: the registrar's money and the contract, in one transaction.
+
+        Raises `RegistrarChanged`, `ChainFileInUse` and `ChainFileUnknown`.
+        """
+        self._lock = threading.Lock()
+        self._file = ChainFile(path)
+        self._db = AtomicDB(self._file)
+        registrar = Address(registrar_key.public_key.to_canonical_address())
+        try:
+            if self._file.is_empty():
+                with self._file.transaction():
+                    self._found(registrar_key)
+            self._blocks = _Blocks(self._db)
+            founding = self._blocks.get_canonical_block_by_number(BlockNumber(1)).transactions[0]
+            if founding.sender != registrar:
+                raise RegistrarChanged(f"the chain's registrar is {to_checksum_address(founding.sender)}")
+        except BaseException:
+            self._file.close()
+            raise
+        self.membership_contract = to_checksum_address(created_address(founding))
+
+    def _found(self, registrar_key: PrivateKey) -> None:
+        registrar = registrar_key.public_key.to_canonical_address()
+        account: AccountDetails = {"balance": REGISTRAR_BALANCE_WEI, "nonce": 0, "code": b"", "storage": {}}
+        header: dict[str, HeaderParams] = {"difficulty": 0, "gas_limit": BLOCK_GAS_MAX, "timestamp": int(time.time())}
+        _Blocks.from_genesis(self._db, header, {Address(registrar): account})
+        blocks = _Blocks(self._db)
+        bytecode = decode_hex(json.loads(CONTRACT_FILE.read_text(encoding="utf-8"))["bytecode"])
+        unsigned = blocks.create_unsigned_transaction(
+            nonce=0,
+            gas_price=FIRST_GAS_PRICE_WEI,
+            gas=DEPLOYMENT_GAS_MAX,
+            to=Address(b""),
+            value=0,
+            data=bytecode + registrar.rjust(32, b"\0"),
+        )
+        deployment = unsigned.as_signed_transaction(registrar_key, chain_id=CHAIN_ID)
+        _, _, (computation,) = blocks.mine_all([deployment], parent_header=blocks.get_canonical_head())
+        computation.raise_if_error()
+
+    def close(self) -> None:
+        """Waits for the call under way and lets go of the file."""
+        with self._lock:
+            self._file.close()
+
+    def mine(self, transactions: tuple[SignedTransactionAPI, ...] = ()) -> None:
+        """Adds one block, on disk when this returns. Raises eth_utils' ValidationError and adds none."""
+        with self._lock:
+            try:
+                with self._file.transaction():
+                    self._blocks.mine_all(transactions, parent_header=self._blocks.get_canonical_head())
+            except BaseException:
+                # What the chain object remembers of a block that was rolled back must go too.
+                self._blocks = _Blocks(self._db)
+                raise
+
+    def decode(self, raw: bytes) -> SignedTransactionAPI:
+        """The signed transaction in `raw`. Raises eth_utils' ValidationError."""
+        try:
+            transaction = CancunVM.get_transaction_builder().decode(raw)
+        except (rlp.exceptions.RLPException, PyEVMError, ValueError, TypeError, IndexError) as error:
+            raise ValidationError(f"not a transaction: {error}") from error
+        if transaction.chain_id != CHAIN_ID:
+            raise ValidationError(f"signed for chain {transaction.chain_id}, this is chain {CHAIN_ID}")
+        if transaction_type(transaction) > DYNAMIC_FEE_TYPE:
+            raise ValidationError(f"transactions of type {transaction_type(transaction)} are not carried")
+        if transaction.max_fee_per_gas < transaction.max_priority_fee_per_gas:
+            raise ValidationError("max priority fee per gas is higher than max fee per gas")
+        return transaction
+
+    def header(self, number: int | None) -> BlockHeaderAPI:
+        """The header of block `number`, or of the newest. Raises py-evm's HeaderNotFound."""
+        with self._lock:
+            if number is None:
+                return self._blocks.get_canonical_head()
+            return self._blocks.get_canonical_block_header_by_number(BlockNumber(number))
+
+    def header_by_hash(self, block_hash: bytes) -> BlockHeaderAPI:
+        """Raises py-evm's HeaderNotFound."""
+        with self._lock:
+            return self._blocks.get_block_header_by_hash(Hash32(block_hash))
+
+    def block(self, header: BlockHeaderAPI) -> BlockAPI:
+        with self._lock:
+            return self._blocks.get_block_by_header(header)
+
+    def block_of(self, transaction_hash: bytes) -> BlockAPI:
+        """The block whose only transaction has this hash. Raises py-evm's TransactionNotFound."""
+        with self._lock:
+            number, _ = self._blocks.get_canonical_transaction_index(Hash32(transaction_hash))
+            return self._blocks.get_canonical_block_by_number(number)
+
+    def receipt(self, block: BlockAPI) -> Any:
+        """The receipt of the block's only transaction."""
+        with self._lock:
+            return block.get_receipts(self._blocks.chaindb)[0]
+
+    def account(self, address: bytes, header: BlockHeaderAPI) -> Account:
+        """What stands at `address` at the end of the block."""
+        with self._lock:
+            state = self._blocks.get_vm(header).state
+            key = Address(address)
+            return Account(state.get_balance(key), state.get_nonce(key), state.get_code(key))
+
+    def call(self, call: Call, header: BlockHeaderAPI) -> ComputationAPI:
+        """What `call` does on the state and at the time of the block, for nothing. Changes nothing."""
+        with self._lock:
+            state = self._free_state(header)
+            computation: ComputationAPI = state.costless_execute_transaction(_spoofed(call, state))
+            return computation
+
+    def estimate_gas(self, call: Call) -> int:
+        """Gas that `call` needs in the next block. Raises py-evm's VMError when it fails with any amount."""
+        with self._lock:
+            # In the next block, not in the newest: writing to the same second twice is cheaper than it will be.
+            state = self._free_state(self._blocks.create_header_from_parent(self._blocks.get_canonical_head()))
+            return self._blocks.gas_estimator(state, _spoofed(call, state))
+
+    def _free_state(self, header: BlockHeaderAPI) -> Any:
+        return self._blocks.get_vm(header.copy(base_fee_per_gas=0)).state

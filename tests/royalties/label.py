@@ -1,0 +1,245 @@
+"""A label's desk for tests: the royalties' API over real HTTP requests, real books, and a clock that stands still."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from httpx import Response
+from sqlalchemy import create_engine, text
+
+from ledger import accounts as chart
+from ledger.ids import new_id
+from ledger.store import posting, terms
+from ledger.store.terms import Founding
+from ledger.tariff import Tariff
+from streamcoop import clock, models, problems
+from streamcoop.accounts import routes as accounts
+from streamcoop.accounts import service as accounts_service
+from streamcoop.accounts.principals import SCOPES, Principal, scopes_of, visitor_or_principal
+from streamcoop.catalogue.models import Artist, Release, Track
+from streamcoop.database import Base, engine, transaction, with_driver
+from streamcoop.founded import founded as founded_once
+from streamcoop.royalties import routes as royalties
+from streamcoop.royalties.service import close_epoch
+from streamcoop.settings import settings
+from streamcoop.wallet import routes as wallet
+from tests.conftest import Database
+from tests.ledger import factories
+
+PASSWORD_HASH = "nobody signs in with a password here"
+CREDITS_MICRO = 50_000_000
+PLAYS_OF = Tariff()
+
+
+@dataclass
+class Clock:
+    """The service's clock: it stands still unless it is told to go on."""
+
+    at: datetime = factories.NOW
+
+    def now(self) -> datetime:
+        return self.at
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with an account."""
+
+    user_id: UUID
+    email: str
+    roles: frozenset[str]
+
+
+@dataclass
+class Label:
+    """Royalties as their clients see them, and the plays and closes that lead to them."""
+
+    client: TestClient
+    database: Database
+    founding: Founding
+    clock: Clock
+    played: dict[tuple[UUID, UUID], int] = field(default_factory=dict)
+
+    def person(self, name: str, *roles: str) -> Person:
+        email = f"{secrets.token_hex(8)}@example.org"
+        with transaction() as session:
+            user = models.accounts.User(
+                id=new_id(), email=email, password_hash=PASSWORD_HASH, name=name,
+                roles=["listener", *roles], created_at=self.clock.now(),
+            )  # fmt: skip
+            session.add(user)
+        return Person(user.id, email, frozenset(user.roles))
+
+    def listener(self, name: str = "Lestari") -> Person:
+        """Somebody with credits."""
+        someone = self.person(name)
+        with self.database.engine.begin() as conn:
+            factories.top_up(conn, someone.user_id, CREDITS_MICRO, self.clock.now())
+        return someone
+
+    def track(self, owner: Person, title: str = "Pagi", artist_name: str = "Kyai") -> UUID:
+        """A published track of an artist of hers."""
+        at = self.clock.now()
+        artist = Artist(id=new_id(), owner_id=owner.user_id, name=artist_name, created_at=at, words="")
+        release = Release(
+            id=new_id(), artist_id=artist.id, title="Release", kind="single", state="published", created_at=at,
+            published_at=at, words="", artist_words="",
+        )  # fmt: skip
+        track = Track(
+            id=new_id(), release_id=release.id, artist_id=artist.id, position=1, title=title, state="ready",
+            duration_ms=1_000, original="none", sha256=secrets.token_bytes(32), format="flac",
+            content_type="audio/flac", lossless=True, bytes=1, filename="pagi.flac", uploaded_at=at, tags={},
+            words="", release_words="", artist_words="",
+        )  # fmt: skip
+        with transaction() as session:
+            for row in (artist, release, track):
+                session.add(row)
+                session.flush()
+        return track.id
+
+    def play(self, listener: Person, track_id: UUID, times: int = 1, epoch: int = factories.EPOCH) -> None:
+        """Plays of a track by one listener, at the tariff's prices, recorded and settled."""
+        claims = []
+        for _ in range(times):
+            ordinal = self.played[listener.user_id, track_id] = self.played.get((listener.user_id, track_id), 0) + 1
+            price_micro = PLAYS_OF.first_price_micro << (ordinal - 1)
+            claims.append(factories.claim(listener.user_id, track_id, ordinal, price_micro, epoch=epoch))
+        for claim in claims:
+            factories.record_now(self.database.app_url, [claim], now=self.clock.now())
+        factories.settle_all(self.database.engine, self.clock.now())
+
+    def go_to(self, epoch: int) -> None:
+        """On to the middle of an epoch."""
+        self.clock.at = self.founding.calendar.starts_at(epoch) + timedelta(days=10)
+
+    def close(self, epoch: int = factories.EPOCH) -> bool:
+        """Close an epoch as the worker does, as soon as it may be closed."""
+        at = max(self.founding.may_close_at(epoch), self.clock.at)
+        return close_epoch(transaction, self.founding, epoch, lambda: at)
+
+    def call(self, method: str, path: str, person: Person, body: Any = None) -> Response:
+        return self.client.request(method, f"/api/v1{path}", headers={"X-User": str(person.user_id)}, json=body)
+
+    def get(self, path: str, person: Person) -> Any:
+        answer = self.call("GET", path, person)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def table(self, path: str, person: Person) -> list[dict[str, str]]:
+        """A CSV statement's rows."""
+        answer = self.call("GET", path, person)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+        return list(csv.DictReader(io.StringIO(answer.text)))
+
+    def split(self, owner: Person, track_id: UUID, shares: dict[str, int]) -> Response:
+        """Propose a split over (e-mail: basis points)."""
+        body = {"shares": [{"payee_email": email, "share_bp": bp} for email, bp in shares.items()]}
+        return self.call("PUT", f"/tracks/{track_id}/split", owner, body)
+
+    def split_in_force(self, owner: Person, track_id: UUID, shares: dict[Person, int], *, consented: bool) -> str:
+        """A split proposed in the epoch before the usual one; with the payees' consent, or only its owner's."""
+        now, self.clock.at = self.clock.at, self.founding.calendar.starts_at(factories.EPOCH) - timedelta(days=1)
+        answer = self.split(owner, track_id, {person.email: bp for person, bp in shares.items()})
+        assert answer.status_code == 200, answer.text
+        for payee in shares if consented else ():
+            assert self.call("POST", f"/splits/{answer.json()['id']}/consent", payee).status_code == 204
+        self.clock.at = now
+        return str(answer.json()["id"])
+
+    def balance(self, person: Person) -> int:
+        return factories.balance_micro(self.database.engine, chart.royalty(person.user_id))
+
+    def held(self, track_id: UUID) -> int:
+        return factories.balance_micro(self.database.engine, chart.held(track_id))
+
+    def lines(self, person: Person) -> list[dict[str, Any]]:
+        """The lines of one's own statement that are one's own."""
+        told = self.get("/royalties/statement", person)["lines"]
+        return [line for line in told if line["payee"] == str(person.user_id)]
+
+    def rows(self, statement: str, **values: Any) -> list[Any]:
+        with self.database.engine.connect() as conn:
+            return list(conn.execute(text(statement), values))
+
+
+@pytest.fixture
+def label(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Label]:
+    """A co-op of calendar months, in the middle of its first one."""
+    _configure(monkeypatch, database, tmp_path)
+    with _made_tables(database):
+        founding = factories.found(database.engine)
+        standing = Clock()
+        with TestClient(_app(standing), raise_server_exceptions=True) as client:
+            yield Label(client, database, founding, standing)
+        assert not factories.findings(database.engine)
+
+
+def _configure(monkeypatch: pytest.MonkeyPatch, database: Database, folder: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("STREAMCOOP_")]:
+        monkeypatch.delenv(name)
+    values = {
+        "DATA_DIR": str(folder),
+        "DATABASE_URL": database.app_url,
+        "BROKER_URL": "memory://",
+        "OBJECTS_URL": (folder / "objects").as_uri(),
+        "CHAIN_RPC_URL": "http://127.0.0.1:1",
+        "SECRET_KEY": base64.b64encode(bytes(range(32))).decode(),
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"STREAMCOOP_{name}", value)
+
+
+@contextmanager
+def _made_tables(database: Database) -> Iterator[None]:
+    """The service's tables, and this process's settings and engine for them."""
+    owner = create_engine(with_driver(database.owner_url))
+    with owner.begin() as conn:
+        conn.execute(text("create schema if not exists coop"))
+        Base.metadata.create_all(conn)
+        conn.execute(text("grant usage on schema coop to streamcoop_app"))
+        conn.execute(text("grant select, insert, update, delete on all tables in schema coop to streamcoop_app"))
+    owner.dispose()
+    kept: tuple[Callable[[], None], ...] = (settings.cache_clear, engine.cache_clear, founded_once.cache_clear)
+    for clear in kept:
+        clear()
+    try:
+        yield
+    finally:
+        engine().dispose()
+        for clear in kept:
+            clear()
+
+
+def _app(standing: Clock) -> FastAPI:
+    app = FastAPI()
+    problems.install(app)
+    for feature in (accounts, royalties, wallet):
+        app.include_router(feature.router)
+    app.dependency_overrides[clock.now] = standing.now
+    app.dependency_overrides[visitor_or_principal] = _whoever_is_named
+    return app
+
+
+def _whoever_is_named(request: Any) -> Principal | None:
+    """Signing in is tested with the accounts; here a header names who asks."""
+    with transaction() as session:
+        user = accounts_service.user(session, UUID(request.headers["X-User"]))
+    return Principal(user.id, new_id(), frozenset(user.roles), scopes_of(frozenset(user.roles)))
+
+
+__all__ = ["SCOPES", "Label", "Person", "label", "posting", "terms"]
