@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
+from ledger.errors import UnknownAccount
+from ledger.rates import LICENSING
+
 Asset = Literal["credit", "money"]
 CREDIT: Asset = "credit"
 MONEY: Asset = "money"
@@ -83,6 +86,10 @@ def licensing(society: str) -> Account:
 
 
 def named(code: str) -> Account:
-    """The account of a deduction or fund by its name in the net factors and rates."""
+    """The account of a deduction or fund by its name in the net factors and rates. Raises UnknownAccount."""
     fixed = {account.code: account for account in FIXED}
-    return fixed[code] if code in fixed else licensing(code.removeprefix("licensing:"))
+    if code in fixed:
+        return fixed[code]
+    if not code.startswith(LICENSING):
+        raise UnknownAccount(account=code)
+    return licensing(code.removeprefix(LICENSING))

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import psycopg
@@ -18,13 +17,14 @@ from psycopg import sql
 from sqlalchemy import Engine, create_engine
 
 from streamcoop.embedded import databases, postgres
+from streamcoop.migrate import migrate
 
 # Where PostgreSQL has to run as another account, that one must get through.
 PASSABLE = 0o711
 TEMPLATE = "books_template"
 
 settings.register_profile("quick", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
@@ -55,11 +55,6 @@ class _Server:
             connection.execute(sql.SQL(statement).format(**identifiers))
 
 
-def _build_schema(owner_url: str) -> None:
-    with psycopg.connect(owner_url) as connection:
-        connection.execute(files("ledger.store").joinpath("migrations/0001_books.sql").read_bytes())
-
-
 @pytest.fixture(scope="session")
 def _postgres_server() -> Iterator[_Server]:
     with tempfile.TemporaryDirectory(prefix="streamcoop-tests-") as folder:
@@ -71,7 +66,7 @@ def _postgres_server() -> Iterator[_Server]:
             server.administer("ALTER SYSTEM SET fsync = off")
             server.administer("SELECT pg_reload_conf()")
             server.administer("CREATE DATABASE {name} OWNER {owner}", name=TEMPLATE, owner=databases.OWNER)
-            _build_schema(server.urls(TEMPLATE)[1])
+            migrate(server.urls(TEMPLATE)[1])
             yield server
         finally:
             running.stop()

@@ -18,9 +18,10 @@ from uuid import UUID
 from celery.exceptions import SoftTimeLimitExceeded
 
 from ledger.errors import DomainError
+from streamcoop import work as asking
 from streamcoop.adapters import audio
 from streamcoop.adapters.objects import ObjectConflict, ObjectStore, ObjectStoreUnavailable, open_store
-from streamcoop.catalogue import media_queue, rendering, scratch, storage, uploads
+from streamcoop.catalogue import rendering, scratch, storage, uploads
 from streamcoop.catalogue.models import RenditionCodec
 from streamcoop.catalogue.rendering import LeaseLost, Work
 from streamcoop.clock import now
@@ -40,7 +41,7 @@ def _store() -> ObjectStore:
     return open_store(settings())
 
 
-@app.task(name=media_queue.TASK)
+@app.task(name=asking.RENDER)
 def render(track_id: str) -> None:
     """Make a track's renditions. Safe to repeat, to run twice at once, and to be killed anywhere."""
     with transaction() as session:
@@ -74,7 +75,7 @@ def sweep() -> None:
     with transaction() as session:
         waiting = rendering.due(session, now(), SWEEP_MAX)
     for track_id in waiting:
-        media_queue.ask_to_render(track_id)
+        asking.ask(asking.RENDER, track_id)
     _delete_discarded()
     scratch.sweep(now())
 

@@ -95,13 +95,14 @@ CHECKS = {
     "progress to ownership is what was paid": """
         with played as (
             select p.listener_id, p.track_id, count(*) filter (where p.kind = 'play') as plays,
-                   sum(p.price_micro)::bigint as micro, bool_or(p.completes) as owned from ledger.play p
+                   sum(p.price_micro)::bigint as micro, max(p.epoch) as epoch, bool_or(p.completes) as owned
+              from ledger.play p
              where p.listener_id is not null and not exists (select from ledger.play_queue q where q.play_id = p.id)
              group by p.listener_id, p.track_id)
         select listener_id || '/' || track_id, k.paid_micro, played.micro
           from played full join ledger.progress k using (listener_id, track_id)
          where played.micro is distinct from k.paid_micro or played.plays is distinct from k.plays
-            or (played.owned and k.owned_at is null)""",
+            or played.epoch is distinct from k.epoch or played.owned <> (k.owned_at is not null)""",
     "monthly spending is what was paid": """
         with spent as (select listener_id, sum(spent_micro)::bigint as micro from ledger.spending group by listener_id),
         paid as (select listener_id, sum(paid_micro)::bigint as micro from ledger.progress group by listener_id)

@@ -55,6 +55,10 @@ class _Collected:
     buyouts: int
 
 
+class CloseUnfinished(DomainError):
+    """Some tracks of this epoch are not shared out yet."""
+
+
 SplitsOf = Callable[[Sequence[TrackEpoch]], dict[TrackEpoch, Sequence[Share]]]
 
 
@@ -245,11 +249,22 @@ _INSERT_LINES = text("""
 
 
 def finish(conn: Connection, epoch: int, now: datetime) -> None:
-    """Mark an epoch closed. Safe to repeat: the first time stands."""
+    """Mark an epoch closed. Safe to repeat: the first time stands. Raises CloseUnfinished while a track is left."""
+    if conn.scalar(_TRACKS_LEFT, {"epoch": epoch}):
+        raise CloseUnfinished(epoch=epoch)
     conn.execute(
         text("update ledger.epoch_close set closed_at = :now where epoch = :epoch and closed_at is null"),
         {"epoch": epoch, "now": now},
     )
+
+
+# What came after a track was shared out is on the late list, and for the next close.
+_TRACKS_LEFT = text("""
+    select exists (select from ledger.track_epoch t
+                    where t.epoch = :epoch and not exists (select from ledger.track_close c
+                                 where c.closed_in = :epoch and c.epoch = :epoch and c.track_id = t.track_id)
+                      and not exists (select from ledger.late l where l.epoch = :epoch and l.track_id = t.track_id))
+""")
 
 
 def due_epoch(conn: Connection, founded: terms.Founding, now: datetime) -> int | None:

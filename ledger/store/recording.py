@@ -42,17 +42,26 @@ STANDINGS = """
                            from ledger.play_queue where listener_id = asked.id) unsettled on true
 """
 
+# Owned by a payment, or under some tariff in force since the latest one.
 PROGRESS = """
-    select asked.listener_id, asked.track_id,
-           coalesce(progress.plays, 0) + coalesce(unsettled.plays, 0),
-           coalesce(progress.paid_micro, 0) + coalesce(unsettled.paid_micro, 0),
-           progress.owned_at is not null or coalesce(unsettled.completes, false)
-      from unnest(%(listeners)s::uuid[], %(tracks)s::uuid[]) as asked(listener_id, track_id)
-      left join ledger.progress on progress.listener_id = asked.listener_id and progress.track_id = asked.track_id
-      left join lateral (select count(*) filter (where kind = 'play') as plays,
-                                sum(price_micro)::bigint as paid_micro, bool_or(completes) as completes
-                           from ledger.play_queue q
-                          where q.listener_id = asked.listener_id and q.track_id = asked.track_id) unsettled on true
+    with so_far as (
+        select asked.listener_id, asked.track_id,
+               coalesce(progress.plays, 0) + coalesce(unsettled.plays, 0) as plays,
+               coalesce(progress.paid_micro, 0) + coalesce(unsettled.paid_micro, 0) as paid_micro,
+               greatest(progress.epoch, unsettled.epoch) as epoch,
+               progress.owned_at is not null or coalesce(unsettled.completes, false) as completed
+          from unnest(%(listeners)s::uuid[], %(tracks)s::uuid[]) as asked(listener_id, track_id)
+          left join ledger.progress on progress.listener_id = asked.listener_id and progress.track_id = asked.track_id
+          left join lateral (select count(*) filter (where kind = 'play') as plays, max(epoch) as epoch,
+                                    sum(price_micro)::bigint as paid_micro, bool_or(completes) as completes
+                               from ledger.play_queue q
+                              where q.listener_id = asked.listener_id and q.track_id = asked.track_id) unsettled
+                 on true)
+    select listener_id, track_id, plays, paid_micro,
+           completed or exists (select from ledger.tariff_span s
+                                 where s.from_epoch <= %(epoch)s and s.to_epoch >= so_far.epoch
+                                   and (so_far.plays >= s.plays or so_far.paid_micro >= s.total_micro))
+      from so_far
 """
 
 ALREADY = """
@@ -123,11 +132,14 @@ async def record(
     return outcomes
 
 
-async def standing_of(conn: AsyncConnection[Any], listener_id: UUID, track_id: UUID, now: datetime) -> Standing:
-    """What a listener can spend and has paid for one track, settled or not. Without the lock: for quotes only."""
+async def standing_of(
+    conn: AsyncConnection[Any], listener_id: UUID, track_id: UUID, epoch: int, now: datetime
+) -> Standing:
+    """What a listener can spend and has paid for one track in `epoch`, settled or not. Without the lock: for quotes."""
     async with conn.pipeline():
         listeners = await conn.execute(STANDINGS, {"listeners": [listener_id], "month": month_of(now)})
-        progress = await conn.execute(PROGRESS, {"listeners": [listener_id], "tracks": [track_id]})
+        asked = {"listeners": [listener_id], "tracks": [track_id], "epoch": epoch}
+        progress = await conn.execute(PROGRESS, asked)
         (_, *figures), (*_, plays, paid_micro, owned) = (await listeners.fetchall())[0], (await progress.fetchall())[0]
     standing = Standing(*figures)
     standing.progress[track_id] = Progress(plays, paid_micro, owned)
@@ -143,7 +155,9 @@ async def _look(
     keys = sorted(lock_key(listener) for listener in listeners)
     await conn.execute(LOCK, (keys,))
     standing = await conn.execute(STANDINGS, {"listeners": listeners, "month": month})
-    progress = await conn.execute(PROGRESS, {"listeners": [p[0] for p in pairs], "tracks": [p[1] for p in pairs]})
+    epoch = max(claim.epoch for claim in claims)
+    asked = {"listeners": [p[0] for p in pairs], "tracks": [p[1] for p in pairs], "epoch": epoch}
+    progress = await conn.execute(PROGRESS, asked)
     already = await conn.execute(ALREADY, ([claim.play_id for claim in claims],))
     standings = {row[0]: Standing(*row[1:]) for row in await standing.fetchall()}
     for listener, track, plays, paid_micro, owned in await progress.fetchall():

@@ -67,12 +67,13 @@ _SETTLE = text("""
         insert into ledger.late (epoch, track_id)
         select epoch, track_id from tracks join ledger.epoch_close using (epoch) on conflict do nothing
     ), progressed as (
-        insert into ledger.progress as p (listener_id, track_id, plays, paid_micro, owned_at)
-        select listener_id, track_id, count(*) filter (where kind = 'play'), sum(price_micro),
+        insert into ledger.progress as p (listener_id, track_id, plays, paid_micro, epoch, owned_at)
+        select listener_id, track_id, count(*) filter (where kind = 'play'), sum(price_micro), max(epoch),
                case when bool_or(completes) then cast(:now as timestamptz) end
           from taken group by listener_id, track_id
             on conflict (listener_id, track_id) do update
            set plays = p.plays + excluded.plays, paid_micro = p.paid_micro + excluded.paid_micro,
+               epoch = greatest(p.epoch, excluded.epoch),
                owned_at = coalesce(p.owned_at, excluded.owned_at)
     ), spent as (
         insert into ledger.spending as s (listener_id, month, spent_micro)

@@ -16,6 +16,8 @@ Scope = Literal["listen", "wallet", "vote", "catalogue", "royalties", "treasury"
 
 
 def _no_control_characters(text: str) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("not valid Unicode")
     if any(ord(character) < 0x20 or character == "\x7f" for character in text):
         raise ValueError("control characters are not allowed")
     return text

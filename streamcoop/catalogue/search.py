@@ -20,7 +20,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, cast, func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import TSQUERY
-from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
+from sqlalchemy.orm import InstrumentedAttribute, Session, contains_eager, joinedload
 
 from ledger.errors import DomainError
 from streamcoop.catalogue.models import Artist, Release, Track
@@ -121,7 +121,7 @@ def tracks(session: Session, q: str | None, cursor: str | None, limit: int) -> P
     if cursor is not None:
         (id_,) = _opened(cursor, UUID)
         found = found.where(Track.id < id_)
-    found = found.options(joinedload(Track.release).joinedload(Release.artist)).order_by(Track.id.desc())
+    found = found.options(contains_eager(Track.release).joinedload(Release.artist)).order_by(Track.id.desc())
     rows = session.scalars(found.limit(limit + 1)).all()
     return _page(rows, limit, lambda track: [str(track.id)])
 

@@ -20,11 +20,12 @@ from sqlalchemy.orm import Session
 
 from ledger.errors import DomainError
 from ledger.ids import new_id
+from streamcoop import work
 from streamcoop.adapters import audio
 from streamcoop.adapters.audio import Inspection
 from streamcoop.adapters.audio_tags import clean
 from streamcoop.adapters.objects import ObjectStore
-from streamcoop.catalogue import artwork, media_queue, scratch, service, storage
+from streamcoop.catalogue import artwork, scratch, service, storage
 from streamcoop.catalogue.models import Release, Track
 from streamcoop.catalogue.receiving import Received
 from streamcoop.catalogue.schemas import GENRE_LENGTH_MAX, POSITION_MAX, TITLE_LENGTH_MAX
@@ -147,7 +148,7 @@ def take_in(store: ObjectStore, owner_id: UUID, release_id: UUID, received: Rece
         confirm(session, track.id, track.original, now())
     if about.artwork:
         notes += _artwork_notes(store, owner_id, release_id, about.artwork)
-    media_queue.ask_to_render(track.id)
+    work.ask(work.RENDER, track.id)
     return TakenIn(track.id, notes)
 
 

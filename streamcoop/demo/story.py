@@ -68,9 +68,8 @@ def tell(operator: Person, address: str, music_dir: Path | None, folder: Path, s
     say("The cash desk books top-ups.")
     for listener in cast.listeners:
         booked = operator.top_up(listener, TOP_UP_MINOR)
-        say(
-            f"  {listener.name} pays {_money(booked, TOP_UP_MINOR)} and has {booked['credits_micro'] / 1e6:.3f} credits."
-        )
+        credits_bought = f"{booked['credits_micro'] / 1e6:.3f} credits"
+        say(f"  {listener.name} pays {_money(booked, TOP_UP_MINOR)} and has {credits_bought}.")
     _wait_for_next_epoch(cast, say)
     say("Listeners stream.")
     _stream(cast, say)
@@ -240,9 +239,8 @@ def _download(owner: Person, track_id: str, uploaded: Path, say: Say) -> None:
     if downloaded.content != uploaded.read_bytes():
         raise DemoFailed(f"the original of {track_id} is not what was uploaded")
     digest = hashlib.sha256(downloaded.content).hexdigest()[:16]
-    say(
-        f"  {owner.name} downloads the original: {len(downloaded.content):,} bytes, the same as uploaded (sha256 {digest}…)."
-    )
+    size = f"{len(downloaded.content):,} bytes"
+    say(f"  {owner.name} downloads the original: {size}, the same as uploaded (sha256 {digest}…).")
 
 
 def _settle(cast: Cast, say: Say) -> None:

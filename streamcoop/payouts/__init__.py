@@ -1,1 +1,1 @@
-"""Paying artists what they have earned: planned → sent → confirmed or returned, one at a time per payee, never twice."""
+"""Paying artists what they have earned: planned, sent, then confirmed or returned; one at a time, never twice."""

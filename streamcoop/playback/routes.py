@@ -192,16 +192,20 @@ async def preview(track_id: UUID, desk: Desk, request: Request, range_header: Ra
     "/api/v1/tracks/{track_id}/original",
     response_class=Response,
     responses=answers(NotSignedIn, NotPermitted, NotFound, RangeNotSatisfiable)
-    | {200: {"content": {"application/octet-stream": {}}, "description": "The file as uploaded."}, 206: {}},
+    | {
+        200: {"content": {"audio/*": {}}, "description": "The file as uploaded."},
+        206: {"content": {"audio/*": {}}, "description": "A range of it."},
+    },
 )
 async def original(
     track_id: UUID, listener: Listener, desk: Desk, request: Request, now: Now, range_header: RangeHeader = None
 ) -> Response:
     """Download the original of a track you own, byte for byte as its artist uploaded it."""
-    tariff = await desk.tariff_in(desk.calendar.epoch_at(now))
+    epoch = desk.calendar.epoch_at(now)
+    tariff = await desk.tariff_in(epoch)
     async with desk.pool.connection() as conn:
         track = await service.find_track(conn, track_id, listener)
-        standing = await standing_of(conn, listener.user_id, track_id, now)
+        standing = await standing_of(conn, listener.user_id, track_id, epoch, now)
     if track.artist_owner_id != listener.user_id and not tariff.owns(standing.progress[track_id]):
         raise NotFound
     return delivery.whole(

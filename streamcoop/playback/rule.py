@@ -72,7 +72,8 @@ class Meter:
     def sendable_recorded(self, from_byte: int, elapsed_ms: int) -> int:
         """How far a response may be that began (or was recorded) at `from_byte` so long ago."""
         ahead_ms = self.AHEAD_MS + elapsed_ms * self.GAIN_PERCENT // 100
-        return min(self.size, from_byte + self.position(ahead_ms) - self.header_bytes)
+        ahead_bytes = (self.size - self.header_bytes) * ahead_ms // max(self.duration_ms, 1)
+        return min(self.size, max(from_byte, self.header_bytes) + ahead_bytes)
 
     @property
     def step_bytes(self) -> int:

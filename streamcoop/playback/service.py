@@ -113,10 +113,11 @@ async def open_play(
 ) -> Opened:
     """Open a play or a buy-out: mint its id and promise its price. Writes nothing."""
     play_id = new_id()
-    tariff = await desk.tariff_in(desk.calendar.epoch_at(now))
+    epoch = desk.calendar.epoch_at(now)
+    tariff = await desk.tariff_in(epoch)
     async with desk.pool.connection() as conn:
         track = await find_track(conn, track_id, listener)
-        standing = await standing_of(conn, listener.user_id, track_id, now)
+        standing = await standing_of(conn, listener.user_id, track_id, epoch, now)
     progress = standing.progress[track_id]
     own, owned = track.artist_owner_id == listener.user_id, tariff.owns(progress)
     if track.release_state != "published" and not (own or owned):

@@ -34,9 +34,7 @@ def close_epoch(
     for _ in range(CHUNKS_MAX):
         with transaction() as session:
             splits = partial(splits_of, session)
-            last = closing.close_chunk(
-                session.connection(), founding, epoch, splits, clock(), last
-            )
+            last = closing.close_chunk(session.connection(), founding, epoch, splits, clock(), last)
         if last is None:
             break
     else:

@@ -15,6 +15,7 @@ from ledger.ids import new_id
 from ledger.royalties import Share, check_split
 from ledger.store import closing
 from ledger.store.closing import TrackEpoch
+from ledger.store.settling import TRACKS_LOCK
 from ledger.store.terms import Founding
 from streamcoop.accounts import service as accounts
 from streamcoop.catalogue import lookup
@@ -108,6 +109,7 @@ def consent(session: Session, payee: UUID, split_id: UUID, now: datetime) -> int
 
     Safe to repeat. Raises NotFound where the payee has no share in that split.
     """
+    _take_turns(session)
     given = session.execute(
         update(SplitShare)
         .where(SplitShare.split_id == split_id, SplitShare.payee == payee)
@@ -118,6 +120,14 @@ def consent(session: Session, payee: UUID, split_id: UUID, now: datetime) -> int
     if given is None or split is None:
         raise NotFound
     return _release(session, split.track_id, payee, now)
+
+
+def _take_turns(session: Session) -> None:
+    """Wait for closes and for whoever else takes a reason to hold away, until this transaction ends.
+
+    Of two such changes at once each would see the other's reason still standing, and nobody would release the money.
+    """
+    session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": TRACKS_LOCK})
 
 
 def _release(session: Session, track_id: UUID, payee: UUID, now: datetime) -> int:
@@ -157,6 +167,7 @@ def holds(session: Session) -> list[Hold]:
 
 def lift_hold(session: Session, hold_id: UUID, now: datetime) -> int:
     """Lift a hold, and pay what nothing else holds. Returns the micro-units released. Raises NotFound."""
+    _take_turns(session)
     lifted = session.execute(delete(Hold).where(Hold.id == hold_id).returning(Hold.track_id, Hold.payee)).one_or_none()
     if lifted is None:
         raise NotFound

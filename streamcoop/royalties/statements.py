@@ -49,9 +49,11 @@ _TOTALS = text("""
 
 _PARTS = text("""
     select part, key, sum(cast(value as bigint)) as micro from (
-        select 'deductions' as part, d.* from ledger.track_close c, jsonb_each_text(c.deductions) d where closed_in = :epoch
+        select 'deductions' as part, d.* from ledger.track_close c, jsonb_each_text(c.deductions) d
+         where closed_in = :epoch
         union all
-        select 'funds', f.* from ledger.track_close c, jsonb_each_text(c.funds) f where closed_in = :epoch) as parts
+        select 'funds', f.* from ledger.track_close c, jsonb_each_text(c.funds) f
+         where closed_in = :epoch) as parts
      group by part, key order by part, key
 """)
 

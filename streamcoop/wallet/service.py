@@ -7,12 +7,12 @@ from datetime import datetime
 from http import HTTPStatus
 from uuid import UUID
 
-from ledger.grants import grant_limit_micro
 from sqlalchemy import Connection, text
 
 from ledger import accounts
 from ledger.epochs import month_of
 from ledger.errors import DomainError
+from ledger.grants import grant_limit_micro
 from ledger.store import posting
 from ledger.store.posting import Posted, Transfer
 from ledger.store.terms import Founding
@@ -192,7 +192,8 @@ def set_limits(
             insert into ledger.listener (id, monthly_budget_micro, stop_before_ordinal)
             values (:listener, :budget, :stop)
                 on conflict (id) do update
-               set monthly_budget_micro = excluded.monthly_budget_micro, stop_before_ordinal = excluded.stop_before_ordinal
+               set monthly_budget_micro = excluded.monthly_budget_micro,
+                   stop_before_ordinal = excluded.stop_before_ordinal
         """),
         {"listener": listener_id, "budget": monthly_budget_micro, "stop": stop_before_ordinal},
     )

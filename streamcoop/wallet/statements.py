@@ -63,13 +63,17 @@ _RECEIVED_BEFORE = text("""
 """)
 
 _PROGRESS = text("""
-    select track_id, plays, paid_micro, owned_at from (
+    select track_id, plays, paid_micro, owned_at,
+           owned_at is not null or exists (
+               select from ledger.tariff_span s where s.from_epoch <= :epoch and s.to_epoch >= mine.epoch
+                  and (mine.plays >= s.plays or mine.paid_micro >= s.total_micro)) as owned
+      from (
         select coalesce(p.track_id, u.track_id) as track_id, coalesce(p.plays, 0) + coalesce(u.plays, 0) as plays,
                coalesce(p.paid_micro, 0) + coalesce(u.paid_micro, 0) as paid_micro,
-               coalesce(p.owned_at, u.owned_at) as owned_at
+               greatest(p.epoch, u.epoch) as epoch, coalesce(p.owned_at, u.owned_at) as owned_at
           from (select * from ledger.progress where listener_id = :listener) p
           full join (select track_id, count(*) filter (where kind = 'play') as plays, sum(price_micro) as paid_micro,
-                            max(recorded_at) filter (where completes) as owned_at
+                            max(epoch) as epoch, max(recorded_at) filter (where completes) as owned_at
                        from ledger.play_queue where listener_id = :listener group by track_id) u
                  on u.track_id = p.track_id) as mine
      where cast(:after as uuid) is null or track_id > :after
@@ -145,12 +149,14 @@ def progress(
 ) -> ProgressPage:
     """The tracks a listener has paid for, in the order of their ids, and how far each is from being owned."""
     conn = session.connection()
-    tariff = terms.in_force(conn, founding, founding.calendar.epoch_at(now)).tariff
-    rows = conn.execute(_PROGRESS, {"listener": listener_id, "after": after, "page": page + 1}).all()
+    epoch = founding.calendar.epoch_at(now)
+    tariff = terms.in_force(conn, founding, epoch).tariff
+    asked = {"listener": listener_id, "after": after, "page": page + 1, "epoch": epoch}
+    rows = conn.execute(_PROGRESS, asked).all()
     titles = lookup.titles(session, {row.track_id for row in rows})
     items = []
     for row in rows[:page]:
-        so_far = Progress(int(row.plays), int(row.paid_micro), row.owned_at is not None)
+        so_far = Progress(int(row.plays), int(row.paid_micro), row.owned)
         left_micro = tariff.left_micro(so_far)
         title = titles.get(row.track_id)
         items.append(

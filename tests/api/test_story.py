@@ -99,7 +99,7 @@ def test_a_track_from_upload_to_payout(
     listener.listen(track, codec="opus")
     part = listener.post("/api/v1/plays", {"track_id": track})
     assert listener.http.get(part["stream_url"], headers={"Range": "bytes=0-99"}).status_code == 206
-    assert listener.http.get("/stream/nonsense").status_code == 403
+    assert listener.http.get(f"/stream/{part['play_token'][:-6]}AAAAAA").status_code == 403
     assert listener.http.get(f"/api/v1/tracks/{track}/original").status_code == 404
     listener.put("/api/v1/wallet/limits", {"monthly_budget_micro": 1, "stop_before_ordinal": 2})
     over = listener.refused("/api/v1/plays/record", {"play_token": part["play_token"], "skip_ahead": True})
@@ -111,7 +111,12 @@ def test_a_track_from_upload_to_payout(
     assert listener.refused("/api/v1/plays/record", {"play_token": owned["play_token"]}).status == 409
     original = listener.http.get(f"/api/v1/tracks/{track}/original")
     assert original.content == (tmp_path / "piece.flac").read_bytes()
-    refused = {"request_id": str(uuid4()), "listener_email": listener.email, "credits_micro": 1_000_000, "reason": "gift"}
+    refused = {
+        "request_id": str(uuid4()),
+        "listener_email": listener.email,
+        "credits_micro": 1_000_000,
+        "reason": "gift",
+    }
     assert operator.refused("/api/v1/treasury/grants", refused).status in {403, 409}
 
     # Membership and a ballot.
@@ -119,7 +124,9 @@ def test_a_track_from_upload_to_payout(
     operator.post(f"/api/v1/members/{applied['id']}/admit")
     until(lambda: _state(listener.get("/api/v1/membership"), "member"), "the admission", WAIT_S)
     operator.get("/api/v1/members", state="member")
-    ballot = operator.post("/api/v1/ballots", {"title": "The artists' share", "text": "How much?", "closes_in_seconds": 2})
+    ballot = operator.post(
+        "/api/v1/ballots", {"title": "The artists' share", "text": "How much?", "closes_in_seconds": 2}
+    )
     ballot_path = f"/api/v1/ballots/{ballot['id']}"
     until(lambda: _state(listener.get(ballot_path), "open"), "the weights", WAIT_S)
     listener.post(f"{ballot_path}/votes", {"value": 7_500})

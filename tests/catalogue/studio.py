@@ -20,19 +20,19 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from httpx import Client, Response
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
-from streamcoop import problems
+from streamcoop import problems, work
 from streamcoop.accounts import models as account_tables
 from streamcoop.accounts import routes as accounts
 from streamcoop.accounts import service as accounts_service
 from streamcoop.accounts.principals import PrincipalCache
 from streamcoop.adapters.audio_formats import Format
 from streamcoop.adapters.objects import ObjectStore, ObjectStoreUnavailable, open_store
-from streamcoop.catalogue import media_queue, receiving
 from streamcoop.catalogue import models as tables
+from streamcoop.catalogue import receiving
 from streamcoop.catalogue import routes as catalogue
-from streamcoop.database import Base, async_pool, engine, transaction, with_driver
+from streamcoop.database import async_pool, engine, transaction
 from streamcoop.settings import settings
 from tests.adapters import audio_files
 from tests.conftest import Database
@@ -206,15 +206,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[Format, Path]:
 
 @pytest.fixture(scope="session")
 def catalogue_database(cloned_database: Callable[[], AbstractContextManager[Database]]) -> Iterator[Database]:
-    """One database with the catalogue's tables; each test empties it."""
+    """One database for all tests of the catalogue; each empties it."""
     with cloned_database() as database:
-        owner = create_engine(with_driver(database.owner_url))
-        with owner.begin() as conn:
-            conn.execute(text("create schema if not exists coop"))
-            Base.metadata.create_all(conn, tables=[table.__table__ for table in TABLES])  # type: ignore[misc]
-            conn.execute(text("grant usage on schema coop to streamcoop_app"))
-            conn.execute(text("grant select, insert, update, delete on all tables in schema coop to streamcoop_app"))
-        owner.dispose()
         yield database
 
 
@@ -230,8 +223,8 @@ def studio(catalogue_database: Database, tmp_path: Path, monkeypatch: pytest.Mon
         clock, store, asked = Clock(), FaultyStore(open_store(settings())), []
         monkeypatch.setattr(worker, "now", clock.now)
         monkeypatch.setattr(worker, "_store", lambda: store)
-        really_ask = media_queue.ask_to_render
-        monkeypatch.setattr(media_queue, "ask_to_render", asked.append)
+        really_ask = work.ask
+        monkeypatch.setattr(work, "ask", lambda _, track_id: asked.append(track_id))
         with _serving(_app(store)) as (client, port):
             yield Studio(client, port, worker, clock, store, tmp_path, asked, really_ask)
         assert not receiving._under_way, "an upload kept its place"
@@ -257,13 +250,13 @@ def _configure(monkeypatch: pytest.MonkeyPatch, database: Database, folder: Path
 @contextmanager
 def _own_connections() -> Iterator[None]:
     """This test's settings, and what depends on them."""
-    for kept in (settings, engine, media_queue._sender):
+    for kept in (settings, engine, work._sender):
         kept.cache_clear()
     try:
         yield
     finally:
         engine().dispose()
-        for kept in (settings, engine, media_queue._sender):
+        for kept in (settings, engine, work._sender):
             kept.cache_clear()
 
 

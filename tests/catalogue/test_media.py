@@ -13,9 +13,10 @@ import pytest
 from kombu import Connection
 from pydantic import SecretStr
 
+from streamcoop import work
 from streamcoop.adapters import audio
 from streamcoop.adapters.audio_formats import Format
-from streamcoop.catalogue import media_queue, receiving, rendering, storage, uploads
+from streamcoop.catalogue import receiving, rendering, storage, uploads
 from streamcoop.database import transaction
 from streamcoop.settings import settings
 from tests.adapters import audio_files
@@ -270,18 +271,18 @@ def test_files_left_by_killed_processes_go(studio: Studio) -> None:
 
 def test_a_request_reaches_the_broker(studio: Studio) -> None:
     # The fixture's stand-in took the function's place in the module; this is the function.
-    assert studio.really_ask(UUID(int=1))
-    with Connection(settings().broker_url.get_secret_value()) as broker, broker.SimpleQueue(media_queue.QUEUE) as queue:
+    assert studio.really_ask(work.RENDER, UUID(int=1))
+    with Connection(settings().broker_url.get_secret_value()) as broker, broker.SimpleQueue("media") as queue:
         message = queue.get(timeout=5)
         message.ack()
-    assert message.headers["task"] == media_queue.TASK == studio.worker.render.name
+    assert message.headers["task"] == work.RENDER == studio.worker.render.name
     assert message.payload[0] == [str(UUID(int=1))]
 
 
 def test_a_broker_that_is_away_is_borne(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings(), "broker_url", SecretStr("amqp://guest@127.0.0.1:1//"))
-    media_queue._sender.cache_clear()
-    assert not studio.really_ask(UUID(int=1))
+    work._sender.cache_clear()
+    assert not studio.really_ask(work.RENDER, UUID(int=1))
 
 
 def test_a_very_short_recording_has_a_preview(studio: Studio, tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ CHANGES = {
         "update ledger.progress set plays = plays + 1",
         "update ledger.progress set owned_at = null",
         "delete from ledger.progress",
-        f"insert into ledger.progress values ({OTHER}, {OTHER}, 9, 1022000, now())",
+        "update ledger.progress set epoch = epoch + 1",
+        "update ledger.progress set owned_at = now() where owned_at is null",
+        f"insert into ledger.progress values ({OTHER}, {OTHER}, 9, 1022000, 1, now())",
     ],
     "monthly spending is what was paid": [
         "update ledger.spending set spent_micro = spent_micro - 1000",

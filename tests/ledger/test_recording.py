@@ -252,7 +252,7 @@ def test_a_quote_sees_what_is_recorded_whether_settled_or_not(database: Database
     record_now(database.app_url, plays)
 
     async def look(conn: Connection, _: int) -> list[Standing]:
-        return [await standing_of(conn, listener, asked.track_id, NOW) for asked in plays]
+        return [await standing_of(conn, listener, asked.track_id, asked.epoch, NOW) for asked in plays]
 
     for settle in (False, True):
         if settle:

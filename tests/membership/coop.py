@@ -21,7 +21,7 @@ import uvicorn
 from eth_account.signers.local import LocalAccount
 from fastapi import FastAPI
 from httpx import Client, Response
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 from web3 import HTTPProvider, Web3
 
 from streamcoop import clock, migrate, problems
@@ -30,7 +30,7 @@ from streamcoop.accounts import routes as accounts
 from streamcoop.accounts import service as accounts_service
 from streamcoop.accounts.principals import SCOPES, PrincipalCache
 from streamcoop.adapters.chain import CONTRACT_FILE, Membership, connect
-from streamcoop.database import Base, async_pool, engine, transaction, with_driver
+from streamcoop.database import async_pool, engine, transaction
 from streamcoop.governance import models as ballot_tables
 from streamcoop.governance import routes as governance
 from streamcoop.membership import models as member_tables
@@ -177,7 +177,7 @@ def coop(chain: Chain, database: Database, tmp_path: Path, monkeypatch: pytest.M
     contract = _deploy(chain)
     with standing_before(chain.process.rpc_url) as node:
         _configure(monkeypatch, chain, database, node, contract, tmp_path)
-        with _made_tables(database):
+        with _own_connections(database):
             from workers import chain as worker  # here, because it reads the settings
 
             standing = Clock()
@@ -222,15 +222,8 @@ def _configure(
 
 
 @contextmanager
-def _made_tables(database: Database) -> Iterator[None]:
-    """The features' tables, and this process's settings and engine for them."""
-    owner = create_engine(with_driver(database.owner_url))
-    with owner.begin() as conn:
-        conn.execute(text("create schema if not exists coop"))
-        Base.metadata.create_all(conn, tables=[table.__table__ for table in TABLES])  # type: ignore[misc]
-        conn.execute(text("grant usage on schema coop to streamcoop_app"))
-        conn.execute(text("grant select, insert, update, delete on all tables in schema coop to streamcoop_app"))
-    owner.dispose()
+def _own_connections(database: Database) -> Iterator[None]:
+    """This process's settings and engine, for this database."""
     settings.cache_clear()
     engine.cache_clear()
     try:

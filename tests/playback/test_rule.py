@@ -80,3 +80,9 @@ def test_after_recording_delivery_stays_ahead_of_the_listener_and_within_the_fil
     start = min(from_byte, meter.size)
     heard = min(meter.size, start + meter.position(min(elapsed_ms, duration_ms)) - meter.header_bytes)
     assert heard <= meter.sendable_recorded(start, elapsed_ms) <= meter.size
+
+
+@given(durations_ms, st.floats(0, 1))
+def test_after_recording_delivery_reaches_the_end_from_wherever_it_began(duration_ms: int, place: float) -> None:
+    meter = meter_of(duration_ms)
+    assert meter.sendable_recorded(int(meter.size * place), duration_ms) == meter.size

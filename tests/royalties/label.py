@@ -7,31 +7,34 @@ import csv
 import io
 import os
 import secrets
+import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
-from httpx import Response
-from sqlalchemy import create_engine, text
+import uvicorn
+from fastapi import FastAPI, Request
+from httpx import Client, Response
+from psycopg import sql
+from sqlalchemy import text
 
 from ledger import accounts as chart
 from ledger.ids import new_id
-from ledger.store import posting, terms
 from ledger.store.terms import Founding
 from ledger.tariff import Tariff
 from streamcoop import clock, models, problems
 from streamcoop.accounts import routes as accounts
 from streamcoop.accounts import service as accounts_service
-from streamcoop.accounts.principals import SCOPES, Principal, scopes_of, visitor_or_principal
+from streamcoop.accounts.principals import Principal, scopes_of, visitor_or_principal
 from streamcoop.catalogue.models import Artist, Release, Track
-from streamcoop.database import Base, engine, transaction, with_driver
+from streamcoop.database import engine, transaction
 from streamcoop.founded import founded as founded_once
 from streamcoop.royalties import routes as royalties
 from streamcoop.royalties.service import close_epoch
@@ -42,7 +45,7 @@ from tests.ledger import factories
 
 PASSWORD_HASH = "nobody signs in with a password here"
 CREDITS_MICRO = 50_000_000
-PLAYS_OF = Tariff()
+REQUEST_S_MAX = 30
 
 
 @dataclass
@@ -68,7 +71,7 @@ class Person:
 class Label:
     """Royalties as their clients see them, and the plays and closes that lead to them."""
 
-    client: TestClient
+    client: Client
     database: Database
     founding: Founding
     clock: Clock
@@ -116,10 +119,9 @@ class Label:
         claims = []
         for _ in range(times):
             ordinal = self.played[listener.user_id, track_id] = self.played.get((listener.user_id, track_id), 0) + 1
-            price_micro = PLAYS_OF.first_price_micro << (ordinal - 1)
+            price_micro = Tariff().first_price_micro << (ordinal - 1)
             claims.append(factories.claim(listener.user_id, track_id, ordinal, price_micro, epoch=epoch))
-        for claim in claims:
-            factories.record_now(self.database.app_url, [claim], now=self.clock.now())
+        factories.record_now(self.database.app_url, claims, now=self.clock.now())
         factories.settle_all(self.database.engine, self.clock.now())
 
     def go_to(self, epoch: int) -> None:
@@ -177,16 +179,33 @@ class Label:
             return list(conn.execute(text(statement), values))
 
 
+@pytest.fixture(scope="session")
+def label_database(cloned_database: Callable[[], AbstractContextManager[Database]]) -> Iterator[Database]:
+    """One database with all of the service's tables; each test empties it."""
+    with cloned_database() as database:
+        yield database
+
+
 @pytest.fixture
-def label(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Label]:
-    """A co-op of calendar months, in the middle of its first one."""
-    _configure(monkeypatch, database, tmp_path)
-    with _made_tables(database):
-        founding = factories.found(database.engine)
+def label(label_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Label]:
+    """A co-op of calendar months, in the middle of its first one. Whatever happens, its books agree at the end."""
+    _configure(monkeypatch, label_database, tmp_path)
+    _empty(label_database)
+    with _own_connections():
+        founding = factories.found(label_database.engine)
         standing = Clock()
-        with TestClient(_app(standing), raise_server_exceptions=True) as client:
-            yield Label(client, database, founding, standing)
-        assert not factories.findings(database.engine)
+        with _serving(_app(standing)) as client:
+            yield Label(client, label_database, founding, standing)
+        assert not factories.findings(label_database.engine)
+
+
+def _empty(database: Database) -> None:
+    with psycopg.connect(database.superuser_url) as conn:
+        # The books refuse to be emptied; a test's may be.
+        conn.execute("set session_replication_role = replica")
+        found = conn.execute("select schemaname, tablename from pg_tables where schemaname in ('ledger', 'coop')")
+        tables = sql.SQL(", ").join(sql.Identifier(*names) for names in found.fetchall())
+        conn.execute(sql.SQL("truncate {} restart identity").format(tables))
 
 
 def _configure(monkeypatch: pytest.MonkeyPatch, database: Database, folder: Path) -> None:
@@ -205,15 +224,8 @@ def _configure(monkeypatch: pytest.MonkeyPatch, database: Database, folder: Path
 
 
 @contextmanager
-def _made_tables(database: Database) -> Iterator[None]:
-    """The service's tables, and this process's settings and engine for them."""
-    owner = create_engine(with_driver(database.owner_url))
-    with owner.begin() as conn:
-        conn.execute(text("create schema if not exists coop"))
-        Base.metadata.create_all(conn)
-        conn.execute(text("grant usage on schema coop to streamcoop_app"))
-        conn.execute(text("grant select, insert, update, delete on all tables in schema coop to streamcoop_app"))
-    owner.dispose()
+def _own_connections() -> Iterator[None]:
+    """Settings, engine and founding of this test, and of no other."""
     kept: tuple[Callable[[], None], ...] = (settings.cache_clear, engine.cache_clear, founded_once.cache_clear)
     for clear in kept:
         clear()
@@ -223,6 +235,22 @@ def _made_tables(database: Database) -> Iterator[None]:
         engine().dispose()
         for clear in kept:
             clear()
+
+
+@contextmanager
+def _serving(app: FastAPI) -> Iterator[Client]:
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        try:
+            # Connections wait in the socket's queue until the server takes them.
+            with Client(base_url=address, timeout=REQUEST_S_MAX, trust_env=False) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def _app(standing: Clock) -> FastAPI:
@@ -235,11 +263,8 @@ def _app(standing: Clock) -> FastAPI:
     return app
 
 
-def _whoever_is_named(request: Any) -> Principal | None:
+def _whoever_is_named(request: Request) -> Principal | None:
     """Signing in is tested with the accounts; here a header names who asks."""
     with transaction() as session:
         user = accounts_service.user(session, UUID(request.headers["X-User"]))
     return Principal(user.id, new_id(), frozenset(user.roles), scopes_of(frozenset(user.roles)))
-
-
-__all__ = ["SCOPES", "Label", "Person", "label", "posting", "terms"]

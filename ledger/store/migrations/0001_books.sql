@@ -31,6 +31,15 @@ create table ledger.tariff (
     decided_at         timestamptz not null
 );
 
+-- The epochs each tariff was or is in force; a version replaced before it began was never. Whoever owned a track
+-- in one of them, with what she had paid by then, owns it for ever.
+create view ledger.tariff_span as
+    select * from (
+        select version, plays, first_price_micro * ((1::bigint << plays) - 1) as total_micro, effective_epoch as from_epoch,
+               coalesce(lead(effective_epoch) over (order by effective_epoch, version) - 1, 2147483647) as to_epoch
+          from ledger.tariff) as spans
+     where from_epoch <= to_epoch;
+
 create table ledger.rates (
     version            integer generated always as identity primary key,
     effective_epoch    integer     not null,
@@ -159,7 +168,8 @@ create table ledger.progress (
     track_id    uuid     not null,
     plays       smallint not null,
     paid_micro  bigint   not null,
-    owned_at    timestamptz,
+    epoch       integer  not null,   -- of the latest payment
+    owned_at    timestamptz,         -- when a payment completed it; a change of the tariff can too, and sets nothing
     primary key (listener_id, track_id)
 );
 
@@ -241,6 +251,17 @@ create function ledger.refuse_change() returns trigger language plpgsql as $$
 begin
     raise exception '% is append-only: post another transfer instead', tg_table_name using errcode = 'restrict_violation';
 end $$;
+
+-- Who played what is changed in one way only: erasure blanks it.
+create function ledger.refuse_rewriting() returns trigger language plpgsql as $$
+begin
+    if (new.listener_id is not null and new.listener_id is distinct from old.listener_id)
+       or (new.salt is not null and new.salt is distinct from old.salt) then
+        raise exception 'a play can be blanked, not rewritten' using errcode = 'restrict_violation';
+    end if;
+    return new;
+end $$;
+create trigger only_blanked before update on ledger.play for each row execute function ledger.refuse_rewriting();
 
 do $$
 declare kept text;
