@@ -26,6 +26,9 @@ from streamcoop.royalties import routes as royalties
 from streamcoop.settings import settings
 from streamcoop.wallet import routes as wallet
 
+# No JSON of ours comes near; uploads have a limit of their own, counted while they come.
+BODY_BYTES_MAX = 1 << 20
+
 DESCRIPTION = """
 A music streaming co-operative. Listeners stream and, play by play, come to own tracks; artists are
 paid by a rule anyone can recompute; members vote on the rates.
@@ -62,6 +65,7 @@ def create_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
+        max_body_size=BODY_BYTES_MAX,
         responses={422: {"model": problems.MalformedProblem, "content": {problems.MEDIA_TYPE: {}}}},
     )
     problems.install(app)

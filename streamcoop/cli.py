@@ -8,8 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import OperationalError
 
 from ledger.errors import DomainError
 from ledger.store.checking import Report, check_books
@@ -17,12 +19,32 @@ from streamcoop import migrate as migrations
 from streamcoop.accounts import service as accounts
 from streamcoop.clock import now
 from streamcoop.database import engine, transaction
-from streamcoop.settings import data_dir, settings
+from streamcoop.settings import PREFIX, UnknownSetting, data_dir, settings
 
 OPERATOR_ROLES = ["listener", "operator", "treasurer"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class CannotBegin(click.ClickException):
+    """The command has no service to work on. Not status 1: that the books cannot be seen is no verdict on them."""
+
+    exit_code = 2
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except UnknownSetting as wrong:
+            raise CannotBegin(str(wrong)) from wrong
+        except ValidationError as wrong:
+            # Only names and reasons: what was set beside them may be secret.
+            named = "; ".join(f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in wrong.errors())
+            raise CannotBegin(f"no service runs in {data_dir()}, and the settings are not whole: {named}") from None
+        except OperationalError as wrong:
+            raise CannotBegin("the database cannot be reached; is the service running?") from wrong
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="streamcoop")
 def main() -> None:
     """A music streaming co-operative with a shared ledger.

@@ -56,6 +56,7 @@ def engine() -> Engine:
         pool_size=POOL_SIZE,
         pool_timeout=POOL_TIMEOUT_S,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error that is logged must not carry e-mail addresses along
         connect_args={"options": _SESSION_OPTIONS},
     )
 

@@ -31,11 +31,21 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
+def _not_about_ended_plays(record: logging.LogRecord) -> bool:
+    """A play that is refused in mid-stream ends short of its length on purpose: no error of the server's."""
+    return "without completing response" not in record.getMessage()
+
+
 def configure(level: str) -> None:
     """Log to standard error as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # uvicorn has set up its own by now.
+    for name in ("uvicorn", "uvicorn.error"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    logging.getLogger("uvicorn.error").addFilter(_not_about_ended_plays)
     # It would write request lines, and a stream's address holds its play token.
     logging.getLogger("uvicorn.access").disabled = True
     # A line for every tick of every second would bury what an operator looks for.

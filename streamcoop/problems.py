@@ -89,6 +89,8 @@ def document(error: DomainError) -> JSONResponse:
     facts = dict(error.facts)
     headers = {"Retry-After": str(facts["retry_after_s"])} if "retry_after_s" in facts else None
     status = status_of(type(error))
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        headers = {"Content-Range": f"bytes */{facts['size']}"}
     if status == HTTPStatus.UNAUTHORIZED:
         headers = {"WWW-Authenticate": 'Bearer realm="streamcoop"'}
     return problem(status, slug(type(error)), type(error).__doc__ or "", headers, **facts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import platformdirs
 from pydantic import Field, SecretStr, model_validator
@@ -33,18 +33,22 @@ def data_dir() -> Path:
 class Settings(BaseSettings):
     """Read once per process by `settings()`. Secrets have no default: a service without them does not start."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", env_file_encoding="utf-8")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", env_file_encoding="utf-8", hide_input_in_errors=True
+    )
 
-    data_dir: Path = Field(default_factory=data_dir)
+    data_dir: Path = Field(default_factory=data_dir, description="The folder all state lives in.")
 
     # The parts.
     database_url: SecretStr = Field(description="PostgreSQL, as the service's own role (cannot change the books).")
     database_owner_url: SecretStr | None = Field(default=None, description="PostgreSQL, as the owner: migrations only.")
     broker_url: SecretStr = Field(description="Celery's broker: pgmq://... or amqp://...")
     objects_url: str = Field(description="Where audio and art are kept: file:///folder or s3://bucket.")
-    s3_endpoint_url: str | None = None
-    s3_access_key_id: SecretStr | None = None
-    s3_secret_access_key: SecretStr | None = None
+    s3_endpoint_url: str | None = Field(default=None, description="Where an S3 that is not Amazon's is reached.")
+    s3_access_key_id: SecretStr | None = Field(
+        default=None, description="Of the S3 account; without it boto3 looks for credentials as it always does."
+    )
+    s3_secret_access_key: SecretStr | None = Field(default=None, description="The secret that belongs to it.")
     chain_rpc_url: str = Field(description="JSON-RPC of the chain that carries the membership contract.")
     chain_id: int | None = Field(default=None, description="Refuse a node that answers with another chain id.")
     membership_contract: str | None = Field(default=None, description="Address of CoopMembership.")
@@ -61,17 +65,23 @@ class Settings(BaseSettings):
     duration_s_max: int = Field(default=3 * 3600, ge=1, description="Longest recording.")
     settle_interval_s: float = Field(default=1.0, gt=0, description="How often recorded plays are settled.")
     payout_threshold_minor: int = Field(default=1_000, ge=1, description="Payees are paid from this amount up.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="From which level on log lines are written."
+    )
 
     # What the co-op is founded with. Written to the database once, at the first start; changed there only by decision.
-    coop_name: str = "StreamCoop"
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
+    coop_name: str = Field(default="StreamCoop", description="What the co-op is called.")
+    currency: str = Field(
+        default="EUR", pattern=r"^[A-Z]{3}$", description="ISO 4217: what members pay and artists are paid in."
+    )
     credit_price_minor: int = Field(
         default=125, ge=1, description="Gross price of one credit, in the currency's minor unit."
     )
-    artist_share_bp: int = Field(default=7_000, ge=5_000, le=9_000)
+    artist_share_bp: int = Field(
+        default=7_000, ge=5_000, le=9_000, description="The artists' share of net income until members vote another."
+    )
     vat_bp: int = Field(default=1_100, ge=0, le=5_000, description="Rate of VAT on the price before tax.")
-    payment_fee_bp: int = Field(default=150, ge=0, le=2_000)
+    payment_fee_bp: int = Field(default=150, ge=0, le=2_000, description="Payment fees, as a part of the gross.")
     licensing_bp: dict[str, int] = Field(
         default_factory=dict, description="Collecting societies and their part of the gross."
     )

@@ -23,18 +23,6 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 PROBLEMS = ROOT / "docs" / "problems.md"
 
-# What a field's own description does not say.
-MEANINGS = {
-    "data_dir": "The folder all state lives in.",
-    "s3_endpoint_url": "Where an S3 that is not Amazon's is reached.",
-    "s3_access_key_id": "Of the S3 account; without it boto3 looks for credentials as it always does.",
-    "s3_secret_access_key": "The secret that belongs to it.",
-    "log_level": "From which level on log lines are written.",
-    "coop_name": "What the co-op is called.",
-    "currency": "ISO 4217: the one currency that members pay in and artists are paid in.",
-    "artist_share_bp": "The artists' share of net income until members vote another, in basis points.",
-    "payment_fee_bp": "Payment fees in basis points of the gross.",
-}
 DEFAULTS = {"data_dir": "one under your data home"}
 
 
@@ -42,8 +30,7 @@ def settings_table() -> str:
     """Every setting: its variable, its default and what it is for."""
     lines = ["| setting | default | what it is |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        meaning = field.description or MEANINGS[name]
-        lines.append(f"| `{PREFIX}{name.upper()}` | {_default(name, field)} | {meaning} |")
+        lines.append(f"| `{PREFIX}{name.upper()}` | {_default(name, field)} | {field.description} |")
     return "\n".join(lines)
 
 

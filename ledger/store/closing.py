@@ -274,13 +274,14 @@ def due_epoch(conn: Connection, founded: terms.Founding, now: datetime) -> int |
     return epoch if now >= founded.may_close_at(epoch) else None
 
 
-def release(conn: Connection, track_id: UUID, payee: UUID, now: datetime) -> int:
-    """Pay a payee's held lines of a track now that nothing holds them; returns the micro-units released.
+def release(conn: Connection, track_id: UUID, payee: UUID, now: datetime, epochs: Sequence[int] | None = None) -> int:
+    """Pay a payee's held lines of a track, of all epochs or of those given, now that nothing holds them.
 
-    In the caller's transaction; each line is released once, whoever asks.
+    In the caller's transaction; each line is released once, whoever asks. Returns the micro-units released.
     """
     conn.execute(text("select pg_advisory_xact_lock(:key)"), {"key": TRACKS_LOCK})
-    lines = conn.execute(_HELD_LINES, {"track": track_id, "payee": payee}).all()
+    of = {"track": track_id, "payee": payee, "epochs": None if epochs is None else list(epochs)}
+    lines = conn.execute(_HELD_LINES, of).all()
     total_micro = sum(line.amount_micro for line in lines)
     if not lines:
         return 0
@@ -299,6 +300,7 @@ _HELD_LINES = text("""
     select line.id, line.amount_micro from ledger.royalty_line line
       join ledger.track_close on track_close.id = line.track_close_id
      where track_close.track_id = :track and line.payee = :payee and line.held_because is not null
+       and (cast(:epochs as integer[]) is null or track_close.epoch = any(:epochs))
        and not exists (select from ledger.royalty_release r where r.royalty_line_id = line.id)
      order by line.id
 """)

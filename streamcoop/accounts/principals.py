@@ -31,14 +31,14 @@ SCOPES = {
     "listen": "Play music, buy tracks, see what you own.",
     "wallet": "See your wallet and statements, set your limits.",
     "vote": "Apply for membership and vote.",
-    "catalogue": "Upload and publish your music.",
-    "royalties": "See your royalties, set splits and consent to them.",
+    "catalogue": "Upload and publish your music, share its royalties.",
+    "royalties": "See your royalties, consent to splits, say where your money goes.",
     "treasury": "Book top-ups, grants and payouts.",
     "operate": "Run the service: roles, members, ballots, epochs.",
 }
 SCOPES_OF_ROLE = {
-    "listener": frozenset({"listen", "wallet", "vote"}),
-    "artist": frozenset({"catalogue", "royalties"}),
+    "listener": frozenset({"listen", "wallet", "vote", "royalties"}),  # anybody can be a payee
+    "artist": frozenset({"catalogue"}),
     "treasurer": frozenset({"treasury"}),
     "operator": frozenset({"operate"}),
 }

@@ -60,8 +60,9 @@ def sign_in(
 def sign_out(principal: SignedIn, request: Request, response: Response, session: Transaction) -> None:
     """End this session."""
     service.sign_out(session, principal.session_id)
-    if secret := request.cookies.get(COOKIE):
-        request.app.state.principals.forget(digest_of(secret))
+    for secret in (request.cookies.get(COOKIE), request.headers.get("Authorization", "").rpartition(" ")[2]):
+        if secret:
+            request.app.state.principals.forget(digest_of(secret))
     response.delete_cookie(COOKIE)
 
 

@@ -27,6 +27,8 @@ from streamcoop.problems import register
 WRITE_BYTES = 1 << 20
 # An upload may be slow, but must not hold its place for ever.
 SILENCE_S_MAX = 60
+# What the framework lets through to us: we count ourselves, against the setting, while the body comes.
+COUNTED_BYTES_MAX = 1 << 50
 RECEIVING_S_MAX = 2 * 3600
 # Per process of the service. The disk must hold this many uploads of the largest size.
 UPLOADS_AT_ONCE_MAX = 32

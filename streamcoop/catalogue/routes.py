@@ -175,6 +175,7 @@ def withdraw(release_id: UUID, owner: Owner, session: Transaction) -> ReleaseOut
     status_code=204,
     responses=answers(*_OWNERS, *receiving.REFUSALS, artwork.UnreadablePicture, storage.StorageUnavailable),
     openapi_extra=_body("image/jpeg", "image/png", "image/webp", "image/gif"),
+    max_body_size=receiving.COUNTED_BYTES_MAX,
 )
 async def put_artwork(release_id: UUID, request: Request, owner: Owner, store: Store) -> None:
     """Set a release's picture. It is made afresh as a JPEG of at most 1,600 pixels a side."""
@@ -226,6 +227,7 @@ def get_artwork(
         storage.StorageUnavailable,
     ),
     openapi_extra=_body("application/octet-stream"),
+    max_body_size=receiving.COUNTED_BYTES_MAX,
 )
 async def upload_track(
     release_id: UUID, request: Request, owner: Owner, store: Store, filename: Filename = ""

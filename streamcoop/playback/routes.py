@@ -61,7 +61,7 @@ async def open_play(wanted: OpenPlay, listener: Listener, desk: Desk, now: Now) 
     return PlayOut(
         play_id=token.play_id,
         play_token=opened.sealed,
-        stream_url=f"/stream/{opened.sealed}",
+        stream_url=f"/stream/{opened.sealed}" if token.kind == "play" else None,
         kind=token.kind,
         free=not token.metered,
         ordinal=token.ordinal,
@@ -132,6 +132,8 @@ async def stream(
     Asking for bytes beyond the free part records the play; before T that is refused with 425.
     """
     token = service.read_token(desk, play_token, listener, now)
+    if token.kind == "buyout":  # listening must never buy a track by itself
+        raise PlayTokenRefused
     async with desk.pool.connection() as conn:
         track = await service.find_track(conn, token.track_id, listener)
     rendition = track.renditions.get(token.codec)
@@ -172,6 +174,7 @@ def _meter(desk: PlaybackDesk, track: Playable, token: PlayToken) -> Meter:
     )
 
 
+@router.head("/api/v1/tracks/{track_id}/preview", include_in_schema=False)
 @router.get(
     "/api/v1/tracks/{track_id}/preview",
     response_class=Response,
@@ -188,6 +191,7 @@ async def preview(track_id: UUID, desk: Desk, request: Request, range_header: Ra
     return delivery.whole(request.app.state.objects, clip.object_key, clip.size, clip.content_type, range_header)
 
 
+@router.head("/api/v1/tracks/{track_id}/original", include_in_schema=False)
 @router.get(
     "/api/v1/tracks/{track_id}/original",
     response_class=Response,

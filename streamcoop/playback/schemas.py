@@ -27,7 +27,7 @@ class PlayOut(BaseModel):
 
     play_id: UUID
     play_token: str
-    stream_url: str
+    stream_url: str | None = Field(description="Where its audio is; a buy-out has none.")
     kind: Literal["play", "buyout"]
     free: bool = Field(description="Nothing will be charged: you own the track, or it is your own.")
     ordinal: int = Field(description="Which paid play of this track by you it would be, from 1.")

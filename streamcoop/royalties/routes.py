@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from ledger.errors import SharesDoNotAddUp
 from streamcoop.accounts import service as accounts
-from streamcoop.accounts.principals import Artist, Operator, RoyaltyPayee, SignedIn
+from streamcoop.accounts.principals import Artist, Operator, RoyaltyPayee
 from streamcoop.catalogue import lookup
 from streamcoop.clock import Now
 from streamcoop.csv import csv_of, csv_response
@@ -62,7 +62,7 @@ def propose_split(
 
 
 @router.get("/tracks/{track_id}/splits", responses=answers(*_PERSONAL, NotFound))
-def track_splits(track_id: UUID, reader: SignedIn, session: Transaction, founding: Founded) -> list[SplitOut]:
+def track_splits(track_id: UUID, reader: RoyaltyPayee, session: Transaction, founding: Founded) -> list[SplitOut]:
     """All splits of a track, newest first: for its artist and its payees."""
     known = splits.versions(session, track_id)
     payees = {share.payee for _, shares in known for share in shares}
@@ -72,7 +72,7 @@ def track_splits(track_id: UUID, reader: SignedIn, session: Transaction, foundin
 
 
 @router.get("/me/splits", responses=answers(*_PERSONAL))
-def my_splits(payee: SignedIn, session: Transaction, founding: Founded) -> list[ProposedShare]:
+def my_splits(payee: RoyaltyPayee, session: Transaction, founding: Founded) -> list[ProposedShare]:
     """Shares that wait for your consent."""
     waiting = splits.waiting_for_consent(session, payee.user_id)
     titles = lookup.titles(session, {split.track_id for split, _ in waiting})
@@ -91,7 +91,7 @@ def my_splits(payee: SignedIn, session: Transaction, founding: Founded) -> list[
 
 
 @router.post("/splits/{split_id}/consent", status_code=204, responses=answers(*_PERSONAL, NotFound))
-def consent(split_id: UUID, payee: SignedIn, session: Transaction, now: Now) -> None:
+def consent(split_id: UUID, payee: RoyaltyPayee, session: Transaction, now: Now) -> None:
     """Consent to your share. What was held for want of it becomes payable."""
     splits.consent(session, payee.user_id, split_id, now)
 

@@ -131,16 +131,25 @@ def _take_turns(session: Session) -> None:
 
 
 def _release(session: Session, track_id: UUID, payee: UUID, now: datetime) -> int:
-    """Pay a payee's held lines of a track unless something else still holds them."""
-    if session.scalar(select(Hold.id).where((Hold.payee == payee) | (Hold.track_id == track_id)).limit(1)):
+    """Pay a payee's held lines of a track as far as nothing holds them now, by each epoch's own split."""
+    held = session.scalars(_HELD_EPOCHS, {"track": track_id, "payee": payee})
+    tracks = [TrackEpoch(epoch, track_id) for epoch in held]
+    if not tracks:
         return 0
-    unconsented = session.scalar(
-        select(SplitShare.payee)
-        .join(Split, Split.id == SplitShare.split_id)
-        .where(Split.track_id == track_id, SplitShare.payee == payee, SplitShare.consented_at.is_(None))
-        .limit(1)
-    )
-    return 0 if unconsented else closing.release(session.connection(), track_id, payee, now)
+    free = [
+        track.epoch
+        for track, shares in splits_of(session, tracks).items()
+        if all(share.held_because is None for share in shares if share.payee == str(payee))
+    ]
+    return closing.release(session.connection(), track_id, payee, now, free)
+
+
+_HELD_EPOCHS = text("""
+    select distinct c.epoch from ledger.royalty_line l
+      join ledger.track_close c on c.id = l.track_close_id
+     where c.track_id = :track and l.payee = :payee and l.held_because is not null
+       and not exists (select from ledger.royalty_release r where r.royalty_line_id = l.id)
+""")
 
 
 def place_hold(

@@ -18,9 +18,9 @@ Amount = Annotated[int, Field(strict=True, ge=-AMOUNT_MAX, le=AMOUNT_MAX)]
 class Limits(Payload):
     """What a listener lets herself spend; null is no limit. The server honours both on every device."""
 
-    monthly_budget_micro: int | None = Field(default=None, ge=0, le=AMOUNT_MAX)
+    monthly_budget_micro: int | None = Field(default=None, strict=True, ge=0, le=AMOUNT_MAX)
     stop_before_ordinal: int | None = Field(
-        default=None, ge=1, le=100, description="Never pay for this play of a track or a later one."
+        default=None, strict=True, ge=1, le=100, description="Never pay for this play of a track or a later one."
     )
 
 

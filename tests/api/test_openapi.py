@@ -29,8 +29,6 @@ REQUEST_S_MAX = 30
 EXCLUDED = [
     # Well-formed requests are refused for what they ask for (no such track, no credit): a documented 4xx.
     checks.positive_data_acceptance,
-    # JSON is read leniently: "5" and true are read as integers.
-    checks.negative_data_rejection,
 ]
 NOT_SENT = {
     # They end the very token or session that the run is made with.

@@ -30,7 +30,18 @@ def test_one_range_is_answered_as_asked(header: str, start: int, end: int) -> No
 
 @pytest.mark.parametrize(
     "header",
-    [None, "", "bytes=", "bytes=-", "bytes=a-b", "items=0-5", "bytes=9-5", "bytes=0-1,5-6", "bytes=0--5", "bytes=１-２"],
+    [
+        None,
+        "",
+        "bytes=",
+        "bytes=-",
+        "bytes=a-b",
+        "items=0-5",
+        "bytes=9-5",
+        "bytes=0-1,5-6",
+        "bytes=0--5",
+        "bytes=１-２",
+    ],
 )
 def test_a_malformed_reversed_or_multiple_range_is_ignored(header: str | None) -> None:
     assert parse(header, SIZE) == WHOLE

@@ -256,3 +256,31 @@ def _wait_for(label: Label, begun: Future[object]) -> None:
     """Until it has ended, or waits for a lock that we hold."""
     waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     assert process.until(partial(lambda: begun.done() or bool(label.rows(waiting))), WAIT_S, 0.01)
+
+
+def test_a_later_proposal_keeps_back_nothing_that_was_consented_to(label: Label, ana: Person, ben: Person) -> None:
+    track = label.track(ana)
+    first = label.split_in_force(ana, track, {ana: 5_000, ben: 5_000}, consented=False)
+    label.play(label.listener(), track, 4)
+    label.go_to(EPOCH + 1)
+    label.close()
+    label.split(ana, track, {ana.email: 9_999, ben.email: 1})
+    assert label.held(track) > 0
+
+    label.call("POST", f"/splits/{first}/consent", ben)
+
+    assert label.held(track) == 0
+
+
+def test_consenting_to_a_later_split_releases_nothing_of_an_earlier_one(label: Label, ana: Person, ben: Person) -> None:
+    track = label.track(ana)
+    label.split_in_force(ana, track, {ana: 5_000, ben: 5_000}, consented=False)
+    label.play(label.listener(), track, 4)
+    label.go_to(EPOCH + 1)
+    label.close()
+    later = label.split(ana, track, {ana.email: 9_999, ben.email: 1})
+    before = label.held(track)
+
+    label.call("POST", f"/splits/{later}/consent", ben)
+
+    assert label.held(track) == before > 0

@@ -138,10 +138,6 @@ class Person:
         """Ask for a play's audio and take what comes, to the end or to where the connection ends."""
         return listened(self.http, method, opened["stream_url"], range_, **params)
 
-    def until_counted(self, opened: Json) -> None:
-        """Wait for T, which is part of the protocol: the record is refused as too early until then."""
-        until(lambda: True if self.record(opened).status_code != 425 else None, "T", WAIT_S_MAX)
-
     def pay(self, track: Track) -> Json:
         """One paid play, skipping ahead."""
         answer = self.record(self.open(track), skip_ahead=True)
@@ -215,6 +211,7 @@ class Coop:
 
     service: Service
     traces: Traces = field(default_factory=Traces)
+    people: list[Person] = field(default_factory=list)
     _clients: list[httpx.Client] = field(default_factory=list)
     _tracks: dict[tuple[float, int], Track] = field(default_factory=dict)
 
@@ -266,6 +263,7 @@ class Coop:
         assert self.visitor.post("/api/v1/users", json=new).status_code == 201
         person = self.signed_in(email, password)
         self.traces.listeners.add(person.id)
+        self.people.append(person)
         return person
 
     def a_listener(self, credits_micro: int = 0) -> Person:
@@ -387,7 +385,7 @@ def _written(request: Request) -> bytes:
 async def _read(reader: asyncio.StreamReader) -> httpx.Response:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     status, *lines = head.strip().split("\r\n")
-    headers = httpx.Headers([tuple(line.split(": ", 1)) for line in lines])  # type: ignore[misc]
+    headers = httpx.Headers([(name, value) for name, _, value in (line.partition(": ") for line in lines)])
     body = await reader.readexactly(int(headers.get("content-length", 0)))
     return httpx.Response(int(status.split()[1]), headers=headers, content=body)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import psycopg
@@ -41,6 +42,9 @@ TOKENS_AT_THE_DESK = 10_000
 SECONDS = 3.0
 LONG_S = 12.0
 DEVICES = 6
+ATTEMPTS = 10
+
+Result = TypeVar("Result")
 
 
 @pytest.fixture
@@ -152,18 +156,29 @@ def test_a_paid_token_plays_again_for_nothing_until_it_is_worn_out(coop: Coop) -
     assert listener.spendable_micro == TOTAL_MICRO - PRICES_MICRO[0]
 
 
-@pytest.mark.parametrize("seconds", [0.6, 1.5, 3.0])
+def _before_t(coop: Coop, track: Track, ask: Callable[[Person, Json], Result]) -> tuple[Person, Json, Result]:
+    """Somebody who can pay one play, the play she opened, and what came of asking, all before T by our own clock."""
+    for _ in range(ATTEMPTS):
+        listener = coop.a_listener(PRICES_MICRO[0])
+        before = time.monotonic()
+        opened = listener.open(track)
+        result = ask(listener, opened)
+        if time.monotonic() - before < opened["counts_after_ms"] / 1000:
+            return listener, opened, result
+    raise AssertionError("this machine is too slow to ask for anything before T")
+
+
+@pytest.mark.parametrize("seconds", [0.6, 1.5])
 def test_a_short_track_counts_at_half_of_it_and_two_thirds_are_free(coop: Coop, seconds: float) -> None:
     short = coop.a_published_track(seconds)
-    listener = coop.a_listener(TOTAL_MICRO)
-    opened = listener.open(short)
+    listener, opened, answer = _before_t(coop, short, lambda listener, opened: listener.record(opened))
     assert opened["counts_after_ms"] == min(LISTEN_MS_MAX, opened["duration_ms"] // 2)
     assert opened["free_ms"] == min(opened["counts_after_ms"] + 600, opened["duration_ms"] * 2 // 3)
-    early = refusal(listener.record(opened), 425, "too-early")
+    early = refusal(answer, 425, "too-early")
     assert 0 < early["retry_after_ms"] <= opened["counts_after_ms"]
     heard = listener.hear(opened)
     assert (heard.status, heard.whole, len(heard.body)) == (200, True, short.size)
-    assert listener.spendable_micro == TOTAL_MICRO - PRICES_MICRO[0]
+    assert listener.spendable_micro == 0
 
 
 def test_a_plain_request_waits_for_t_gets_every_byte_and_is_recorded(coop: Coop, track: Track) -> None:
@@ -213,15 +228,13 @@ def test_a_listener_without_credit_gets_the_free_part_and_not_a_byte_more(coop: 
 
 
 def test_seeking_beyond_the_free_part_is_refused_before_t_and_recorded_from_t_on(coop: Coop, track: Track) -> None:
-    listener = coop.a_listener(PRICES_MICRO[0])
-    opened = listener.open(track)
-    early = listener.hear(opened, f"bytes={track.free_bytes}-")
+    seek = f"bytes={track.free_bytes}-"
+    listener, opened, early = _before_t(coop, track, lambda listener, opened: listener.hear(opened, seek))
     assert (early.status, early.problem["type"]) == (425, "/problems/too-early")
     assert int(early.headers["retry-after"]) >= 1
-    assert listener.spendable_micro == PRICES_MICRO[0]
 
     def beyond() -> Any:
-        heard = listener.hear(opened, f"bytes={track.free_bytes}-")
+        heard = listener.hear(opened, seek)
         return heard if heard.status != 425 else None
 
     heard = until(beyond, "T", WAIT_S_MAX)
@@ -380,14 +393,12 @@ def test_buying_now_costs_what_is_left_and_makes_the_track_ones_own(coop: Coop, 
     assert coop.settled(listener)["balance_micro"] == 0
 
 
-def test_a_stream_under_way_is_not_cut_off_when_the_listener_comes_to_own_the_track(coop: Coop) -> None:
+def test_a_stream_is_not_cut_off_when_the_listener_comes_to_own_the_track_elsewhere(coop: Coop) -> None:
     long = coop.a_published_track(LONG_S)
     listener = coop.a_listener(TOTAL_MICRO)
     opened = listener.open(long)
-    with ThreadPoolExecutor(1) as pool:
-        hearing = pool.submit(listener.hear, opened)
-        assert listener.other_session().buy(long).status_code == 200
-        heard = hearing.result()
+    assert listener.other_session().buy(long).status_code == 200
+    heard = listener.hear(opened)
     assert (heard.whole, len(heard.body)) == (True, long.size)
     assert listener.spendable_micro == 0
 
@@ -521,3 +532,14 @@ def test_whoever_does_not_record_pays_nothing_however_often_she_listens_to_free_
         for opened in openings(listener, track, 4):
             heard = listener.hear(opened, f"bytes=0-{track.free_bytes - 1}")
             assert (heard.status, heard.whole, len(heard.body)) == (206, True, track.free_bytes)
+
+
+def test_listening_never_buys_a_track_by_itself(coop: Coop, track: Track) -> None:
+    listener = coop.a_listener(TOTAL_MICRO)
+    opened = listener.open(track, kind="buyout")
+    assert opened["stream_url"] is None
+
+    answer = listener.http.get(f"/stream/{opened['play_token']}", headers={"Range": "bytes=-1"})
+
+    refusal(answer, 403, "play-token-refused")
+    assert listener.spendable_micro == TOTAL_MICRO

@@ -18,10 +18,10 @@ from tests.ledger.factories import claim, found, listener_with, record_now, sett
 CHECK_S_MAX = 60
 
 
-def check_books(database: Database, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    values = {
+def check_books(url: str, folder: Path, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    values = settings or {
         "DATA_DIR": str(folder),
-        "DATABASE_URL": database.app_url,
+        "DATABASE_URL": url,
         "BROKER_URL": "memory://",
         "OBJECTS_URL": folder.as_uri(),
         "CHAIN_RPC_URL": "http://127.0.0.1:1",
@@ -48,10 +48,10 @@ def played(database: Database) -> Database:
 
 
 def test_books_that_agree_end_with_0(played: Database, tmp_path: Path) -> None:
-    told = check_books(played, tmp_path)
+    told = check_books(played.app_url, tmp_path)
     assert told.returncode == 0, told.stdout + told.stderr
     assert "The books balance" in told.stdout
-    report = json.loads(check_books(played, tmp_path, "--json").stdout)
+    report = json.loads(check_books(played.app_url, tmp_path, "--json").stdout)
     assert (report["balanced"], report["findings"], report["plays"]) == (True, [], 3)
 
 
@@ -70,9 +70,24 @@ def test_books_that_a_superuser_changed_end_with_1(played: Database, tmp_path: P
         # The books' own triggers would refuse; who owns the machine can turn them off.
         conn.execute("set session_replication_role = replica")
         conn.execute(tampering)
-    told = check_books(played, tmp_path, "--json")
+    told = check_books(played.app_url, tmp_path, "--json")
     assert told.returncode == 1, told.stdout + told.stderr
     report = json.loads(told.stdout)
     assert not report["balanced"]
     assert report["findings"]
-    assert check_books(played, tmp_path).returncode == 1
+    assert check_books(played.app_url, tmp_path).returncode == 1
+
+
+@pytest.mark.parametrize("why", ["nothing runs there", "no such setting", "the database is away"])
+def test_books_that_cannot_be_seen_end_with_2_and_tell_no_secret(tmp_path: Path, why: str) -> None:
+    secret = "postgresql://streamcoop_app:hunter2@127.0.0.1:1/streamcoop"
+    settings = {
+        "nothing runs there": {"DATA_DIR": str(tmp_path), "DATABASE_URL": secret},
+        "no such setting": {"DATA_DIR": str(tmp_path), "DATABSE_URL": secret},
+        "the database is away": {},
+    }[why]
+    told = check_books(secret, tmp_path, **settings)
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.startswith("Error: ")
+    assert "hunter2" not in told.stderr
+    assert "Traceback" not in told.stderr
