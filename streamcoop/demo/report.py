@@ -37,7 +37,7 @@ class Outcome:
 
 def gather(cast: Cast) -> Outcome:
     """Read everything back from wallets, statements, rates and books."""
-    plays = [line for listener in cast.listeners for line in _plays(listener)]
+    plays = [line for listener in cast.listeners for line in _plays(cast, listener)]
     lines = {(line["track_id"], line["closed_in"], line["epoch"], line["payee"]): line for line in _lines(cast)}
     tracks = {key[:3]: line for key, line in lines.items()}
     owned = [t for listener in cast.listeners for t in listener.get("/api/v1/wallet/tracks")["items"] if t["owned"]]
@@ -58,11 +58,11 @@ def gather(cast: Cast) -> Outcome:
     )
 
 
-def _plays(listener: Person) -> list[Json]:
-    # A story told over the last midnight of a month stands on two statements; the demo's is far shorter than a month.
-    month = datetime.now(UTC).strftime("%Y-%m")
-    lines = listener.get("/api/v1/wallet/statement", month=month)["lines"]
-    return [line for line in lines if line["kind"] in {"play", "buyout"}]
+def _plays(cast: Cast, listener: Person) -> list[Json]:
+    # A story told over the last midnight of a month stands on two statements.
+    months = sorted({at.strftime("%Y-%m") for at in (cast.began_at, datetime.now(UTC))})
+    statements = [listener.get("/api/v1/wallet/statement", month=month) for month in months]
+    return [line for month in statements for line in month["lines"] if line["kind"] in {"play", "buyout"}]
 
 
 def _lines(cast: Cast) -> list[Json]:
@@ -72,26 +72,26 @@ def _lines(cast: Cast) -> list[Json]:
 def show(console: Console, cast: Cast, outcome: Outcome) -> None:
     """Print who paid and who earned what."""
     currency = cast.operator.get("/api/v1/books")["currency"]
-    paid = Table("listener", "plays", "paid", "tracks owned", title="Who paid")
+    paid = Table("listener", "plays", "paid", "tracks owned", title=f"Who paid ({currency})")
     for listener in cast.listeners:
-        plays = _plays(listener)
+        plays = _plays(cast, listener)
         spent = -sum(play["money_micro"] for play in plays)
         owned = sum(t["owned"] for t in listener.get("/api/v1/wallet/tracks")["items"])
-        paid.add_row(listener.name, str(len(plays)), _money(spent, currency), str(owned))
-    earned = Table("artist", "track", "plays", "collected", "net", "royalty", title="Who earned what")
+        paid.add_row(listener.name, str(len(plays)), _money(spent), str(owned))
+    earned = Table("artist", "track", "plays", "collected", "net", "royalty", title=f"Who earned what ({currency})")
     for artist in cast.artists:
         for line in artist.get("/api/v1/royalties/statement")["lines"]:
             amounts = (line["gross_micro"], line["net_micro"], line["royalty_micro"])
             count = str(line["plays"] + line["buyouts"])
-            earned.add_row(line["payee_name"], line["title"], count, *(_money(amount, currency) for amount in amounts))
-    whole = Table("", "", title="Where the money went", show_header=False)
+            earned.add_row(line["payee_name"], line["title"], count, *(_money(amount) for amount in amounts))
+    whole = Table("", "", title=f"Where the money went ({currency})", show_header=False)
     for name, micro in (
         ("what listeners paid for their plays", outcome.gross_value_micro),
         ("taxes and fees", outcome.taxes_and_fees_micro),
         ("royalties to artists", outcome.royalties_micro),
         ("the co-op's funds", outcome.coop_income_micro),
     ):
-        whole.add_row(name, _money(micro, currency))
+        whole.add_row(name, _money(micro))
     for table in (paid, earned, whole):
         for column in table.columns[1:]:
             column.justify = "right"
@@ -107,7 +107,7 @@ def show(console: Console, cast: Cast, outcome: Outcome) -> None:
     console.print(f"The books {verdict}: every figure was added up again from zero.")
 
 
-def _money(micro: int, currency: str) -> str:
+def _money(micro: int) -> str:
     """Money with all its digits: small prices must not be rounded away."""
     whole, rest = divmod(abs(micro), 1_000_000)
-    return f"{'-' if micro < 0 else ''}{whole}.{rest:06d} {currency}"
+    return f"{'-' if micro < 0 else ''}{whole}.{rest:06d}"

@@ -52,7 +52,7 @@ class Cast:
     files: dict[str, Path] = field(default_factory=dict)
     artist_of: dict[str, Person] = field(default_factory=dict)
     plays: int = 0
-    owned: int = 0
+    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 def tell(operator: Person, address: str, music_dir: Path | None, folder: Path, say: Say) -> Cast:
@@ -227,7 +227,6 @@ def _stream(cast: Cast, say: Say) -> None:
     cast.plays += 1
     say(f"  Dewi buys “{titles[-1]}” at once for {bought['price_money_micro'] / 1e6:.4f}.")
     _download(dewi, last, cast.files[last], say)
-    cast.owned = 2
     dewi.put("/api/v1/wallet/limits", {"monthly_budget_micro": 1, "stop_before_ordinal": None})
     opened = dewi.post("/api/v1/plays", {"track_id": track})
     refusal = dewi.refused("/api/v1/plays/record", {"play_token": opened["play_token"], "skip_ahead": True})

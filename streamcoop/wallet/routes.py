@@ -6,8 +6,11 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
+from pydantic import AwareDatetime
 
+from ledger import accounts as chart
 from ledger.errors import RequestIdReused
+from ledger.store import posting
 from streamcoop.accounts import service as accounts
 from streamcoop.accounts.principals import Treasurer, WalletOwner
 from streamcoop.clock import Now
@@ -19,6 +22,7 @@ from streamcoop.membership import service as membership
 from streamcoop.problems import answers
 from streamcoop.wallet import service, statements
 from streamcoop.wallet.schemas import (
+    BalanceOut,
     GrantOut,
     Limits,
     NewGrant,
@@ -54,6 +58,23 @@ def wallet(owner: WalletOwner, session: Transaction, founding: Founded, now: Now
         stop_before_ordinal=held.stop_before_ordinal,
         currency=founding.currency,
         credit_price_micro=founding.credit_price_micro,
+    )
+
+
+@router.get("/wallet/balance", responses=answers(*_PERSONAL))
+def balance_at(
+    owner: WalletOwner,
+    session: Transaction,
+    founding: Founded,
+    at: Annotated[AwareDatetime, Query(description="An instant, with its offset from UTC.")],
+) -> BalanceOut:
+    """Your balance as it was at an instant: all that was posted up to it, added up."""
+    balance_micro = posting.balance_micro(session.connection(), chart.wallet(owner.user_id), at)
+    return BalanceOut(
+        at=at,
+        balance_micro=balance_micro,
+        balance_money_micro=founding.credit_price.value_micro(balance_micro),
+        currency=founding.currency,
     )
 
 

@@ -41,6 +41,15 @@ class WalletOut(BaseModel):
     credit_price_micro: int
 
 
+class BalanceOut(BaseModel):
+    """A wallet's settled balance as it was at an instant."""
+
+    at: datetime
+    balance_micro: int
+    balance_money_micro: int
+    currency: str
+
+
 class NewTopUp(Payload):
     """A top-up paid at the cash desk. `request_id` makes it safe to send again."""
 

@@ -9,10 +9,9 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from ledger import accounts
 from ledger.epochs import Calendar
 from ledger.errors import DomainError
-from ledger.store import posting, terms
+from ledger.store import terms
 from ledger.store.terms import Founding
 from ledger.tariff import Progress
 from streamcoop.catalogue import lookup
@@ -175,8 +174,3 @@ def progress(
             )
         )
     return ProgressPage(items=items, next_cursor=str(items[-1].track_id) if len(rows) > page else None)
-
-
-def balance_at(session: Session, listener_id: UUID, at: datetime) -> int:
-    """A wallet's settled balance at an instant, in micro-credits."""
-    return posting.balance_micro(session.connection(), accounts.wallet(listener_id), at)

@@ -543,3 +543,15 @@ def test_listening_never_buys_a_track_by_itself(coop: Coop, track: Track) -> Non
 
     refusal(answer, 403, "play-token-refused")
     assert listener.spendable_micro == TOTAL_MICRO
+
+
+def test_a_balance_can_be_asked_for_any_instant(coop: Coop, track: Track) -> None:
+    before = now().isoformat()
+    listener = coop.a_listener(TOTAL_MICRO)
+    between = now().isoformat()
+    listener.pay(track)
+    coop.settled(listener)
+
+    assert listener.get("/wallet/balance", at=before)["balance_micro"] == 0
+    assert listener.get("/wallet/balance", at=between)["balance_micro"] == TOTAL_MICRO
+    assert listener.get("/wallet/balance", at=now().isoformat())["balance_micro"] == (TOTAL_MICRO - PRICES_MICRO[0])
