@@ -59,7 +59,7 @@ PROGRESS = """
                  on true)
     select listener_id, track_id, plays, paid_micro,
            completed or exists (select from ledger.tariff_span s
-                                 where s.from_epoch <= %(epoch)s and s.to_epoch >= so_far.epoch
+                                 where s.from_epoch <= greatest(%(epoch)s, so_far.epoch) and s.to_epoch >= so_far.epoch
                                    and (so_far.plays >= s.plays or so_far.paid_micro >= s.total_micro))
       from so_far
 """

@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -105,6 +105,7 @@ class Model:
     credited: Counter[UUID] = field(default_factory=Counter)
     topped_up: Counter[UUID] = field(default_factory=Counter)
     granted: Counter[UUID] = field(default_factory=Counter)
+    latest_payment: dict[tuple[UUID, UUID], int] = field(default_factory=dict)
 
     def move(self, *transfers: Transfer) -> None:
         for transfer in transfers:
@@ -113,6 +114,13 @@ class Model:
 
     def tariff_in(self, epoch: int) -> Tariff:
         return self.tariffs[max(e for e in self.tariffs if e <= epoch)]
+
+    def progress(self, listener: UUID, track: UUID, epoch: int) -> Progress:
+        """How far she is in an epoch: an owner too if she was one under any tariff since her latest payment."""
+        paid = self.spendable[listener].progress.get(track, Progress())
+        since = self.latest_payment.get((listener, track), epoch)
+        epochs = range(since, max(since, epoch) + 1)
+        return replace(paid, owned=any(self.tariff_in(each).owns(paid) for each in epochs))
 
     def terms_in(self, epoch: int) -> Terms:
         return Terms(self.price, self.factors, self.rates[max(e for e in self.rates if e <= epoch)])
@@ -238,13 +246,16 @@ class BooksMachine(RuleBasedStateMachine):
         for choice, kind, belated, stale in spree:
             track, epoch = PLAYED_BY[listener][choice], max(EPOCH, self.model.epoch - belated)
             tariff = self.model.tariff_in(epoch)
-            ordinal, price_micro = quote(kind, standing.progress.get(track, Progress()), tariff)
+            progress = self.model.progress(listener, track, epoch)
+            ordinal, price_micro = quote(kind, progress, tariff)
             asked = claim(listener, track, ordinal + stale, max(price_micro, PRICE_QUANTUM_MICRO), kind, epoch=epoch)
-            expected = decide(asked, standing, tariff)
+            expected = decide(asked, replace(standing, progress={track: progress}), tariff)
             [outcome] = self.runner.run(record(self.hot, [asked], any_tariff(tariff), self.now))
             assert outcome == Outcome(expected, self.now if isinstance(expected, Recorded) else None)
             if isinstance(expected, Recorded):
                 apply(expected, standing, tariff)
+                latest = self.model.latest_payment.get((listener, track), epoch)
+                self.model.latest_payment[listener, track] = max(latest, epoch)
                 self.model.waiting.append(asked)
                 self.answers.append(outcome)
 
