@@ -64,7 +64,8 @@ _RECEIVED_BEFORE = text("""
 _PROGRESS = text("""
     select track_id, plays, paid_micro, owned_at,
            owned_at is not null or exists (
-               select from ledger.tariff_span s where s.from_epoch <= greatest(:epoch, mine.epoch) and s.to_epoch >= mine.epoch
+               select from ledger.tariff_span s
+                where s.from_epoch <= greatest(:epoch, mine.epoch) and s.to_epoch >= mine.epoch
                   and (mine.plays >= s.plays or mine.paid_micro >= s.total_micro)) as owned
       from (
         select coalesce(p.track_id, u.track_id) as track_id, coalesce(p.plays, 0) + coalesce(u.plays, 0) as plays,
