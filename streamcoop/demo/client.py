@@ -92,7 +92,7 @@ class Person:
             if audio.status_code != httpx.codes.OK:
                 audio.read()
                 self._answer(audio)
-            for block in audio.iter_raw():
+            for block in audio.iter_bytes():
                 received += len(block)
                 if time.monotonic() > leave_at:
                     break
