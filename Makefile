@@ -31,10 +31,10 @@ format: $(VENV)/installed-dev ## Bring the code into its form
 	@$(BIN)/ruff check --fix .
 
 lock: ## Pin the dependencies anew (needs uv); no index stands in the files
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-	    --no-emit-find-links --extra embedded --extra checkout pyproject.toml -o requirements.lock
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-	    --no-emit-find-links --extra embedded --extra checkout --extra dev -c requirements.lock pyproject.toml \
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	    --extra embedded --extra checkout pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	    --extra embedded --extra checkout --extra dev -c requirements.lock pyproject.toml \
 	    -o requirements-dev.lock
 
 $(VENV)/bin/python:
