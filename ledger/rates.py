@@ -14,7 +14,6 @@ ARTISTS = "artists"
 COMMUNITY = "coop:community"
 RESERVE = "coop:reserve"
 OPERATIONS = "coop:operations"
-FUNDS = (COMMUNITY, RESERVE, OPERATIONS)
 
 VAT = "tax:vat"
 FEES = "fees:payments"

@@ -21,7 +21,7 @@ from ledger.errors import DomainError
 from ledger.ids import new_id
 from ledger.royalties import Share, TrackRoyalties, track_royalties
 from ledger.store import posting, terms
-from ledger.store.settling import TRACKS_LOCK
+from ledger.store.settling import wait_for_tracks
 
 CHUNK = 1_000
 
@@ -103,7 +103,7 @@ def close_chunk(
 
     Returns the last track looked at, to go on from, or None when no track is left.
     """
-    conn.execute(text("select pg_advisory_xact_lock(:key)"), {"key": TRACKS_LOCK})
+    wait_for_tracks(conn)
     start = after or TrackEpoch(-(2**31), UUID(int=0))
     key = {"epoch": epoch, "after_epoch": start.epoch, "after_track": start.track_id, "chunk": chunk}
     rows = conn.execute(_NEXT_TRACKS, key).all()
@@ -279,7 +279,7 @@ def release(conn: Connection, track_id: UUID, payee: UUID, now: datetime, epochs
 
     In the caller's transaction; each line is released once, whoever asks. Returns the micro-units released.
     """
-    conn.execute(text("select pg_advisory_xact_lock(:key)"), {"key": TRACKS_LOCK})
+    wait_for_tracks(conn)
     of = {"track": track_id, "payee": payee, "epochs": None if epochs is None else list(epochs)}
     lines = conn.execute(_HELD_LINES, of).all()
     total_micro = sum(line.amount_micro for line in lines)

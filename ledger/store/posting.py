@@ -15,7 +15,6 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from ledger.accounts import PLAYS_CLEARING as PLAYS_CLEARING
 from ledger.accounts import Account
 from ledger.errors import BooksOutOfBalance, InsufficientBalance, RequestIdReused, UnknownAccount
 

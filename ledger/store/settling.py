@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from ledger.accounts import PLAYS_CLEARING
 from ledger.ids import new_id
 from ledger.store import posting
 
@@ -85,6 +86,11 @@ _SETTLE = text("""
 """)
 
 
+def wait_for_tracks(conn: Connection) -> None:
+    """Wait for settlings and closes that are under way, and hold up others until this transaction ends."""
+    conn.execute(text("select pg_advisory_xact_lock(:key)"), {"key": TRACKS_LOCK})
+
+
 def settle(conn: Connection, now: datetime, batch: int = BATCH_MAX) -> int:
     """Settle up to `batch` recorded plays in the caller's transaction; returns how many.
 
@@ -98,7 +104,7 @@ def settle(conn: Connection, now: datetime, batch: int = BATCH_MAX) -> int:
     conn.execute(_TRACK_ACCOUNTS, {"batch": batch})
     key: UUID = new_id()
     posting_id = posting.open_posting(conn, key, "settling", {}, now)
-    clearing = posting.account_id(conn, posting.PLAYS_CLEARING)
+    clearing = posting.account_id(conn, PLAYS_CLEARING)
     figures = {"posting": posting_id, "clearing": clearing, "now": now, "batch": batch}
     count, left_wallets_micro, reached_tracks_micro = conn.execute(_SETTLE, figures).one()
     posting.require_balance(left_wallets_micro, reached_tracks_micro, posting=str(key))

@@ -91,7 +91,7 @@ def require_future(founded: Founding, effective_epoch: int, now: datetime) -> No
 
 
 def adopt_tariff(conn: Connection, tariff: Tariff, effective_epoch: int, decided_by: str, now: datetime) -> int:
-    """Put a tariff in force from an epoch on; returns its version."""
+    """Put a tariff in force from an epoch on; returns its version. Raises TermsInThePast."""
     return _adopt(
         conn,
         "tariff (effective_epoch, first_price_micro, plays, decided_by, decided_at)",
@@ -100,7 +100,7 @@ def adopt_tariff(conn: Connection, tariff: Tariff, effective_epoch: int, decided
 
 
 def adopt_rates(conn: Connection, rates: Rates, effective_epoch: int, decided_by: str, now: datetime) -> int:
-    """Put payout rates in force from an epoch on; returns their version."""
+    """Put payout rates in force from an epoch on; returns their version. Raises TermsInThePast."""
     return _adopt(
         conn,
         "rates (effective_epoch, artist_share_bp, community_cut_bp, reserve_cut_bp, decided_by, decided_at)",
@@ -111,7 +111,7 @@ def adopt_rates(conn: Connection, rates: Rates, effective_epoch: int, decided_by
 def adopt_net_factors(
     conn: Connection, factors: NetFactors, effective_epoch: int, decided_by: str, now: datetime
 ) -> int:
-    """Put net factors in force from an epoch on; returns their version."""
+    """Put net factors in force from an epoch on; returns their version. Raises TermsInThePast."""
     return _adopt(
         conn,
         "net_factors (effective_epoch, vat_bp, fees_bp, licensing_bp, decided_by, decided_at)",
@@ -120,6 +120,10 @@ def adopt_net_factors(
 
 
 def _adopt(conn: Connection, into: str, values: tuple[Any, ...]) -> int:
+    effective_epoch, *_, decided_by, now = values
+    # What holds in an epoch that has begun never changes: prices were quoted by it. Only the founding begins at once.
+    if decided_by != FOUNDING:
+        require_future(founding(conn), effective_epoch, now)
     marks = ", ".join(f":v{i}" for i in range(len(values)))
     named = {f"v{i}": value for i, value in enumerate(values)}
     return int(conn.scalar(text(f"insert into ledger.{into} values ({marks}) returning version"), named) or 0)

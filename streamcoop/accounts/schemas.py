@@ -8,6 +8,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field, SecretStr
 
+from streamcoop.accounts.principals import SCOPES
+
 PASSWORD_LENGTH_MIN = 10
 PASSWORD_LENGTH_MAX = 200
 
@@ -79,7 +81,9 @@ class NewToken(Payload):
     """A personal API token: a name to know it by, and what it may do."""
 
     name: Line = Field(min_length=1, max_length=100)
-    scopes: list[Scope] = Field(min_length=1, max_length=7)
+    scopes: list[Scope] = Field(
+        min_length=1, max_length=7, description=" ".join(f"`{name}`: {meaning}" for name, meaning in SCOPES.items())
+    )
 
 
 class TokenOut(BaseModel):

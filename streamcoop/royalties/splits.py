@@ -15,7 +15,7 @@ from ledger.ids import new_id
 from ledger.royalties import Share, check_split
 from ledger.store import closing
 from ledger.store.closing import TrackEpoch
-from ledger.store.settling import TRACKS_LOCK
+from ledger.store.settling import wait_for_tracks
 from ledger.store.terms import Founding
 from streamcoop.accounts import service as accounts
 from streamcoop.catalogue import lookup
@@ -127,7 +127,7 @@ def _take_turns(session: Session) -> None:
 
     Of two such changes at once each would see the other's reason still standing, and nobody would release the money.
     """
-    session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": TRACKS_LOCK})
+    wait_for_tracks(session.connection())
 
 
 def _release(session: Session, track_id: UUID, payee: UUID, now: datetime) -> int:

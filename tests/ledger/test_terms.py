@@ -70,3 +70,16 @@ def test_terms_cannot_change_in_an_epoch_that_has_begun(ahead: int) -> None:
     with pytest.raises(TermsInThePast):
         terms.require_future(founding(), EPOCH + ahead, NOW)
     terms.require_future(founding(), EPOCH + 1, NOW)
+
+
+@pytest.mark.usefixtures("founded")
+@pytest.mark.parametrize("ahead", [-1, 0])
+def test_terms_of_an_epoch_that_has_begun_cannot_be_adopted(database: Database, ahead: int) -> None:
+    epoch = EPOCH + ahead
+    with database.engine.connect() as conn:
+        with pytest.raises(TermsInThePast):
+            terms.adopt_tariff(conn, Tariff(4_000), epoch, "ballot:1", NOW)
+        with pytest.raises(TermsInThePast):
+            terms.adopt_rates(conn, Rates(6_500), epoch, "ballot:1", NOW)
+        with pytest.raises(TermsInThePast):
+            terms.adopt_net_factors(conn, NetFactors(2_000), epoch, "law", NOW)
