@@ -32,9 +32,9 @@ format: $(VENV)/installed-dev ## Bring the code into its form
 
 lock: ## Pin the dependencies anew (needs uv); no index stands in the files
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
-	    --extra embedded --extra checkout pyproject.toml -o requirements.lock
+	    --extra embedded --extra tracing --extra checkout pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
-	    --extra embedded --extra checkout --extra dev -c requirements.lock pyproject.toml \
+	    --extra embedded --extra tracing --extra checkout --extra dev -c requirements.lock pyproject.toml \
 	    -o requirements-dev.lock
 
 $(VENV)/bin/python:
