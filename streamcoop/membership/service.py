@@ -110,7 +110,7 @@ def apply(
     member_id, kept_key = new_id(), None
     if address is None:
         key = keys.make_key()
-        address = key.address
+        address = keys.address_of(key)
         kept_key = keys.seal(key, member_id, _secret(settings))
     row = {
         "id": member_id,
