@@ -1,0 +1,31 @@
+"""Adding up the books again, now and then, so that somebody is told when they stop balancing."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from streamcoop.clock import now
+from streamcoop.database import engine, transaction
+from streamcoop.operations import books_check
+from streamcoop.settings import settings
+from workers.app import app
+
+log = logging.getLogger(__name__)
+
+CHECK_S_MAX = 540
+
+
+@app.task(name="workers.books.check", soft_time_limit=CHECK_S_MAX)
+def check() -> bool | None:
+    """Check the books if that is due; whether they balance. A check that is killed is begun anew after an interval."""
+    with transaction() as session:
+        check_id = books_check.begin(session, timedelta(seconds=settings().books_check_interval_s), now())
+    if check_id is None:
+        return None
+    report = books_check.add_up(engine())
+    with transaction() as session:
+        books_check.end(session, check_id, report, now())
+    facts = {"transfers": report.transfers, "plays": report.plays, "findings": len(report.findings)}
+    log.log(logging.INFO if report.balanced else logging.CRITICAL, "books checked", extra=facts)
+    return report.balanced
