@@ -14,16 +14,20 @@ MONTHS = 12
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """How time is divided into epochs. `seconds` = 0 means calendar months."""
+    """How time is divided into epochs, from the `first` on. `seconds` = 0 means calendar months."""
 
     seconds: int = 0
+    first: int = 0
 
     def epoch_at(self, at: datetime) -> int:
-        """The epoch that holds the instant `at` (timezone-aware)."""
+        """The epoch that holds the instant `at` (timezone-aware); the first one for an instant before it.
+
+        Only a clock that was set back tells such an instant: nothing was played then, and no terms were in force.
+        """
         if self.seconds:
-            return int(at.timestamp()) // self.seconds
+            return max(int(at.timestamp()) // self.seconds, self.first)
         at = at.astimezone(UTC)
-        return at.year * MONTHS + at.month - 1
+        return max(at.year * MONTHS + at.month - 1, self.first)
 
     def starts_at(self, epoch: int) -> datetime:
         """The first instant of an epoch."""

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,8 @@ from ledger.store import posting, terms
 from ledger.store.settling import wait_for_tracks
 
 CHUNK = 1_000
+# A track may have many payees: so many royalty lines a chunk, whatever its tracks' splits are.
+CHUNK_LINES_MAX = 5_000
 
 
 class EpochNotOver(DomainError):
@@ -99,7 +102,7 @@ def close_chunk(
     after: TrackEpoch | None = None,
     chunk: int = CHUNK,
 ) -> TrackEpoch | None:
-    """Share out the next `chunk` tracks of a close after `after`, in the caller's transaction.
+    """Share out the next `chunk` tracks of a close after `after`, in the caller's transaction; fewer of many payees.
 
     Returns the last track looked at, to go on from, or None when no track is left.
     """
@@ -109,18 +112,25 @@ def close_chunk(
     rows = conn.execute(_NEXT_TRACKS, key).all()
     if not rows:
         return None
+    splits = splits_of([TrackEpoch(r.epoch, r.track_id) for r in rows if r.balance_micro and not r.shared_out])
+    rows = rows[: _fitting([len(splits.get(TrackEpoch(r.epoch, r.track_id), ())) for r in rows])]
     due = [
         _Collected(TrackEpoch(r.epoch, r.track_id), r.account_id, r.balance_micro, r.plays, r.buyouts)
         for r in rows
         if r.balance_micro and not r.shared_out
     ]
     if due:
-        _share_out(conn, founded, epoch, due, splits_of([d.track for d in due]), now)
+        _share_out(conn, founded, epoch, due, splits, now)
     # What came later still, after this close shared the track out, waits for the next one.
     late = [r for r in rows if r.epoch < epoch and not r.shared_out]
     if late:
         conn.execute(_DROP_LATE, {"epochs": [r.epoch for r in late], "tracks": [r.track_id for r in late]})
     return TrackEpoch(rows[-1].epoch, rows[-1].track_id)
+
+
+def _fitting(payees: Sequence[int]) -> int:
+    """How many tracks of so many payees each stay within CHUNK_LINES_MAX: one at the least."""
+    return max(1, sum(total <= CHUNK_LINES_MAX for total in accumulate(payees)))
 
 
 _NEXT_TRACKS = text("""
@@ -269,9 +279,20 @@ _TRACKS_LEFT = text("""
 
 def due_epoch(conn: Connection, founded: terms.Founding, now: datetime) -> int | None:
     """The earliest epoch that may be closed and is not, or None."""
-    last = conn.scalar(text("select max(epoch) from ledger.epoch_close where closed_at is not null"))
-    epoch = founded.first_epoch if last is None else last + 1
+    epoch = first_open(conn, founded)
     return epoch if now >= founded.may_close_at(epoch) else None
+
+
+def first_open(conn: Connection, founded: terms.Founding) -> int:
+    """The earliest epoch that is not closed: it may still be running, or not have begun."""
+    last = conn.scalar(text("select max(epoch) from ledger.epoch_close where closed_at is not null"))
+    return founded.first_epoch if last is None else int(last) + 1
+
+
+def late_tracks(conn: Connection, count_max: int) -> int:
+    """How many tracks wait on the late list, counted up to `count_max`."""
+    counted = text("select count(*) from (select from ledger.late limit :most) as counted")
+    return int(conn.scalar(counted, {"most": count_max}) or 0)
 
 
 def release(conn: Connection, track_id: UUID, payee: UUID, now: datetime, epochs: Sequence[int] | None = None) -> int:

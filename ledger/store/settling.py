@@ -16,6 +16,8 @@ from ledger.ids import new_id
 from ledger.store import posting
 
 BATCH_MAX = 20_000
+# Up to here the plays that wait are counted; a backlog of hours would take seconds.
+COUNTED_MAX = 10_000
 
 # Settling and closing both change many track accounts; one at a time spares them deadlocks.
 TRACKS_LOCK = 0x5C_01
@@ -29,35 +31,35 @@ _TRACK_ACCOUNTS = text("""
         on conflict do nothing
 """)
 
-# A play whose track account appeared too late for the statement above waits for the next batch.
+# The batch is cut off before anything is joined to it, so that a long queue costs no more than a short one. Accounts
+# are looked up one by one, not joined: where statistics are behind (a new epoch's accounts are all new) the planner
+# takes the accounts for a handful and would go through the batch once for each. A play whose track account appeared
+# too late for the statement above waits for the next batch.
 _SETTLE = text("""
-    with taken as (
-        delete from ledger.play_queue where id in (
-            select q.id from ledger.play_queue q
-              join ledger.account a on a.kind = 'track' and a.owner = q.track_id and a.epoch = q.epoch
-             order by q.id limit :batch for update of q skip locked)
-        returning listener_id, track_id, kind, price_micro, completes, epoch, month
-    ), wallets as (
-        select w.id as account_id, sum(price_micro)::bigint as paid_micro
-          from taken join ledger.account w on w.kind = 'wallet' and w.owner = taken.listener_id
-         group by w.id
-    ), tracks as (
-        select a.id as account_id, taken.track_id, taken.epoch, sum(price_micro)::bigint as paid_micro,
-               count(*) filter (where taken.kind = 'play') as plays,
-               count(*) filter (where taken.kind = 'buyout') as buyouts
-          from taken join ledger.account a on a.kind = 'track' and a.owner = taken.track_id and a.epoch = taken.epoch
-         group by a.id, taken.track_id, taken.epoch
+    with first as materialized (
+        select id, track_id, epoch from ledger.play_queue order by id limit :batch for update skip locked
+    ), named as materialized (
+        select track_id, epoch, (select a.id from ledger.account a where a.kind = 'track' and a.owner = track_id
+                                                                     and a.epoch = asked.epoch) as account_id
+          from (select distinct track_id, epoch from first) as asked
+    ), taken as (
+        delete from ledger.play_queue q using first join named using (track_id, epoch)
+         where q.id = first.id and named.account_id is not null
+        returning q.listener_id, q.track_id, q.kind, q.price_micro, q.completes, q.epoch, q.month, named.account_id
+    ), wallets as materialized (
+        select (select w.id from ledger.account w where w.kind = 'wallet' and w.owner = listener_id) as account_id,
+               sum(price_micro)::bigint as paid_micro
+          from taken group by listener_id
+    ), tracks as materialized (
+        select account_id, track_id, epoch, sum(price_micro)::bigint as paid_micro,
+               count(*) filter (where kind = 'play') as plays, count(*) filter (where kind = 'buyout') as buyouts
+          from taken group by account_id, track_id, epoch
     ), debits as (
         insert into ledger.transfer (posting_id, debit_account, credit_account, asset, amount_micro, posted_at)
-        select :posting, account_id, :clearing, 'credit', paid_micro, :now from wallets
+        select :posting, account_id, :clearing, 'credit', paid_micro, :now from wallets where account_id is not null
     ), credits as (
         insert into ledger.transfer (posting_id, debit_account, credit_account, asset, amount_micro, posted_at)
         select :posting, :clearing, account_id, 'credit', paid_micro, :now from tracks
-    ), balances as (
-        update ledger.account a set balance_micro = a.balance_micro + delta.micro
-          from (select account_id, -paid_micro as micro from wallets
-                union all select account_id, paid_micro from tracks) as delta
-         where a.id = delta.account_id
     ), tallied as (
         insert into ledger.track_epoch as t (epoch, track_id, plays, buyouts, collected_micro)
         select epoch, track_id, plays, buyouts, paid_micro from tracks
@@ -81,8 +83,25 @@ _SETTLE = text("""
         select listener_id, month, sum(price_micro) from taken group by listener_id, month
             on conflict (listener_id, month) do update set spent_micro = s.spent_micro + excluded.spent_micro
     )
-    select (select count(*) from taken), coalesce((select sum(paid_micro) from wallets), 0),
+    select (select count(*) from taken),
+           coalesce((select sum(paid_micro) from wallets where account_id is not null), 0),
            coalesce((select sum(paid_micro) from tracks), 0)
+""")
+
+
+_MOVED = """
+    select account_id, sum(micro)::bigint as micro from (
+        select credit_account as account_id, amount_micro as micro from ledger.transfer where posting_id = :posting
+        union all select debit_account, -amount_micro from ledger.transfer where posting_id = :posting) as sides
+     group by account_id having sum(micro) <> 0
+"""
+# Statements of their own: a wallet that a top-up changed while we waited for it must be read anew.
+_LOCK_BALANCES = text(f"""
+    select from ledger.account where id in (select account_id from ({_MOVED}) as moved) order by id for no key update
+""")
+_ADD_TO_BALANCES = text(f"""
+    update ledger.account a set balance_micro = a.balance_micro + moved.micro
+      from ({_MOVED}) as moved where a.id = moved.account_id
 """)
 
 
@@ -108,10 +127,24 @@ def settle(conn: Connection, now: datetime, batch: int = BATCH_MAX) -> int:
     figures = {"posting": posting_id, "clearing": clearing, "now": now, "batch": batch}
     count, left_wallets_micro, reached_tracks_micro = conn.execute(_SETTLE, figures).one()
     posting.require_balance(left_wallets_micro, reached_tracks_micro, posting=str(key))
+    conn.execute(_LOCK_BALANCES, {"posting": posting_id})
+    conn.execute(_ADD_TO_BALANCES, {"posting": posting_id})
     return int(count)
 
 
 def unsettled(conn: Connection) -> tuple[int, datetime | None]:
-    """How many plays wait to be settled, and when the oldest was recorded."""
-    count, oldest = conn.execute(text("select count(*), min(recorded_at) from ledger.play_queue")).one()
+    """How many plays wait to be settled, and when the oldest was recorded.
+
+    Cheap however many they are. From COUNTED_MAX on the number is that of the ids from the oldest to the newest, which
+    is too large by those that were given out and never committed.
+    """
+    count, oldest = conn.execute(_UNSETTLED, {"counted_max": COUNTED_MAX}).one()
     return int(count), oldest
+
+
+_UNSETTLED = text("""
+    select case when counted < :counted_max then counted
+                else (select max(id) - min(id) + 1 from ledger.play_queue) end, oldest
+      from (select count(*) as counted, min(recorded_at) as oldest
+              from (select recorded_at from ledger.play_queue order by id limit :counted_max) as first) as bounded
+""")

@@ -40,7 +40,7 @@ class Founding:
     @property
     def calendar(self) -> Calendar:
         """How this co-op's time is divided into epochs."""
-        return Calendar(self.epoch_seconds)
+        return Calendar(self.epoch_seconds, self.first_epoch)
 
     @property
     def credit_price(self) -> CreditPrice:

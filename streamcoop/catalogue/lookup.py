@@ -10,7 +10,8 @@ import psycopg
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from streamcoop.catalogue import service
+from streamcoop.adapters.audio import CONTENT_TYPES, Codec
+from streamcoop.catalogue import service, storage
 from streamcoop.catalogue.models import Artist, Release, Track
 
 _PLAYABLE = """
@@ -72,6 +73,11 @@ async def playable(conn: psycopg.AsyncConnection[Any], track_id: UUID) -> Playab
     renditions = {row[10]: PlayableRendition(row[11], row[10], *row[12:]) for row in rows}
     members: list[Any] = [*rows[0][:10], renditions]
     return Playable(*members)
+
+
+def rendition_object(track_id: UUID, codec: Codec) -> tuple[str, str]:
+    """Key and media type of a rendition of a track that is ready. No table is asked: both follow from its name."""
+    return storage.rendition_key(track_id, codec), CONTENT_TYPES[codec]
 
 
 def owners_of(session: Session, track_ids: set[UUID]) -> dict[UUID, UUID]:

@@ -58,7 +58,7 @@ class Artist(Base):
 class Release(Base):
     """An album, EP or single. `published_at` is when it was first published.
 
-    `words` is its title and `artist_words` its artist's name, both folded: it is found by either.
+    `words` is its title folded; it is found by these and by its artist's.
     """
 
     __tablename__ = "release"
@@ -84,10 +84,7 @@ class Release(Base):
     created_at: Mapped[datetime] = mapped_column(Instant)
     published_at: Mapped[datetime | None] = mapped_column(Instant)
     words: Mapped[str] = mapped_column(Text)
-    artist_words: Mapped[str] = mapped_column(Text)
-    search: Mapped[str] = mapped_column(
-        TSVECTOR, _vector_of("words", "artist_words"), deferred=True, deferred_raiseload=True
-    )
+    search: Mapped[str] = mapped_column(TSVECTOR, _vector_of("words"), deferred=True, deferred_raiseload=True)
 
     artist: Mapped[Artist] = relationship(lazy="raise")
     tracks: Mapped[list[Track]] = relationship(
@@ -146,9 +143,8 @@ class Track(Base):
 
     words: Mapped[str] = mapped_column(Text)
     release_words: Mapped[str] = mapped_column(Text)
-    artist_words: Mapped[str] = mapped_column(Text)
     search: Mapped[str] = mapped_column(
-        TSVECTOR, _vector_of("words", "release_words", "artist_words"), deferred=True, deferred_raiseload=True
+        TSVECTOR, _vector_of("words", "release_words"), deferred=True, deferred_raiseload=True
     )
 
     release: Mapped[Release] = relationship(lazy="raise", viewonly=True, foreign_keys="Track.release_id")
@@ -181,3 +177,13 @@ class DiscardedObject(Base):
 
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     due_at: Mapped[datetime] = mapped_column(Instant, index=True)
+
+
+class UploadPlace(Base):
+    """One of the uploads an account has under way, on whichever process. A process that dies stops holding it."""
+
+    __tablename__ = "upload_place"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("coop.user.id", ondelete="CASCADE"), index=True)
+    held_until: Mapped[datetime] = mapped_column(Instant)

@@ -6,23 +6,27 @@ import asyncio
 import hashlib
 import os
 import tempfile
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import BinaryIO, ParamSpec, TypeVar
+from typing import Any, BinaryIO, ParamSpec, TypeVar
 from uuid import UUID
 
+import psycopg
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from starlette.requests import ClientDisconnect, Request
 
 from ledger.errors import DomainError
+from ledger.ids import new_id
 from streamcoop.catalogue import scratch
 from streamcoop.catalogue.storage import storing
 from streamcoop.problems import register
+from streamcoop.traffic import TooManyRequests
 
 WRITE_BYTES = 1 << 20
 # An upload may be slow, but must not hold its place for ever.
@@ -32,13 +36,17 @@ COUNTED_BYTES_MAX = 1 << 50
 RECEIVING_S_MAX = 2 * 3600
 # Per process of the service. The disk must hold this many uploads of the largest size.
 UPLOADS_AT_ONCE_MAX = 32
+# On all processes together.
 UPLOADS_PER_ACCOUNT_MAX = 4
+# How long the uploads of a process that died count on. A living one renews its places twice as often.
+PLACE_S = 60
 RETRY_AFTER_S = 5
 # Inspecting and storing take seconds each; the threads of all other requests are not used up for it.
 THREADS_MAX = 4
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
 
 class EmptyUpload(DomainError):
@@ -70,10 +78,20 @@ register(
         TooManyUploads: HTTPStatus.TOO_MANY_REQUESTS,
     }
 )
-REFUSALS = (EmptyUpload, UploadTooLarge, UploadCutOff, UploadStalled, TooManyUploads)
+REFUSALS = (EmptyUpload, UploadTooLarge, UploadCutOff, UploadStalled, TooManyUploads, TooManyRequests)
 
-# How many uploads of each account this process receives now. Touched by its event loop only, never across an await.
-_under_way: Counter[UUID] = Counter()
+_LOCK_ACCOUNT = "select pg_advisory_xact_lock(hashtextextended(%(account_id)s::text, 0))"
+_FORGET_DEAD = "delete from coop.upload_place where account_id = %(account_id)s and held_until <= now()"
+_TAKE_PLACE = """
+    insert into coop.upload_place (id, account_id, held_until)
+    select %(id)s, %(account_id)s, now() + make_interval(secs => %(place_s)s)
+     where (select count(*) from coop.upload_place where account_id = %(account_id)s) < %(places)s
+"""
+_RENEW_PLACE = "update coop.upload_place set held_until = now() + make_interval(secs => %(place_s)s) where id = %(id)s"
+_LEAVE_PLACE = "delete from coop.upload_place where id = %(id)s"
+
+# How many uploads this process receives now. Touched by its event loop only, never across an await.
+_under_way = 0
 _threads: RunVar[CapacityLimiter] = RunVar("streamcoop.catalogue.receiving")
 
 
@@ -96,7 +114,7 @@ async def received(request: Request, account_id: UUID, size_max: int) -> AsyncIt
     declared = request.headers.get("content-length")
     if declared is not None and declared.isdecimal() and int(declared) > size_max:
         raise UploadTooLarge(bytes_max=size_max)
-    with _place(account_id):
+    async with _place(request.app.state.pool, account_id):
         path, file = await in_thread(_new_file)
         try:
             with file:
@@ -117,18 +135,46 @@ async def in_thread(work: Callable[Arguments, Result], *args: Arguments.args, **
     return await to_thread.run_sync(lambda: work(*args, **kwargs), limiter=limiter)
 
 
-@contextmanager
-def _place(account_id: UUID) -> Iterator[None]:
-    """One of the places for uploads. Raises TooManyUploads."""
-    if _under_way[account_id] >= UPLOADS_PER_ACCOUNT_MAX or _under_way.total() >= UPLOADS_AT_ONCE_MAX:
+@asynccontextmanager
+async def _place(pool: Pool, account_id: UUID) -> AsyncIterator[None]:
+    """One of the places for uploads, of this process and of the account. Raises TooManyUploads."""
+    global _under_way  # noqa: PLW0603  # one number of this process
+    if _under_way >= UPLOADS_AT_ONCE_MAX:
         raise TooManyUploads(at_once_max=UPLOADS_PER_ACCOUNT_MAX, retry_after_s=RETRY_AFTER_S)
-    _under_way[account_id] += 1
+    _under_way += 1
     try:
-        yield
+        place_id = await _take_place(pool, account_id)
+        renewing = asyncio.create_task(_renew_place(pool, place_id))
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            # A place that is not left, because the database is away or we are being stopped, is free in PLACE_S.
+            with suppress(psycopg.OperationalError, PoolTimeout):
+                async with pool.connection() as conn:
+                    await conn.execute(_LEAVE_PLACE, {"id": place_id})
     finally:
-        _under_way[account_id] -= 1
-        if not _under_way[account_id]:
-            del _under_way[account_id]
+        _under_way -= 1
+
+
+async def _take_place(pool: Pool, account_id: UUID) -> UUID:
+    place_id = new_id()
+    terms = {"id": place_id, "account_id": account_id, "place_s": PLACE_S, "places": UPLOADS_PER_ACCOUNT_MAX}
+    async with pool.connection() as conn, conn.transaction():
+        await conn.execute(_LOCK_ACCOUNT, terms)
+        await conn.execute(_FORGET_DEAD, terms)
+        taken = await conn.execute(_TAKE_PLACE, terms)
+    if not taken.rowcount:
+        raise TooManyUploads(at_once_max=UPLOADS_PER_ACCOUNT_MAX, retry_after_s=RETRY_AFTER_S)
+    return place_id
+
+
+async def _renew_place(pool: Pool, place_id: UUID) -> None:
+    while True:
+        await asyncio.sleep(PLACE_S / 2)
+        with suppress(psycopg.OperationalError, PoolTimeout):
+            async with pool.connection() as conn:
+                await conn.execute(_RENEW_PLACE, {"id": place_id, "place_s": PLACE_S})
 
 
 def _new_file() -> tuple[Path, BinaryIO]:

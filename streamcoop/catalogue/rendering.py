@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from ledger.errors import DomainError
@@ -26,6 +26,7 @@ ATTEMPTS_MAX = 6
 # 1, 4, 16, 64 and 256 minutes after the attempts that failed.
 BACKOFF = timedelta(minutes=1)
 BACKOFF_BASE = 4
+PUT_OFF_MAX = BACKOFF * BACKOFF_BASE ** (ATTEMPTS_MAX - 2)
 # Longer than a busy queue takes: asking again does no harm, but fills the queue.
 ASK_AGAIN_AFTER = timedelta(minutes=10)
 
@@ -122,7 +123,7 @@ def due(session: Session, now: datetime, limit: int) -> list[UUID]:
     """Tracks to ask the media worker for, now. They are not due again before ASK_AGAIN_AFTER."""
     found = (
         select(Track.id)
-        .where(Track.state == "processing", Track.due_at <= now, _is_free(now))
+        .where(Track.state == "processing", _is_due(now), _is_free(now))
         .order_by(Track.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -132,8 +133,25 @@ def due(session: Session, now: datetime, limit: int) -> list[UUID]:
     return track_ids
 
 
+def unfinished(session: Session, count_max: int) -> tuple[int, datetime | None]:
+    """How many recordings are not ready yet, counted up to `count_max`, and when the oldest of these was uploaded."""
+    found = select(Track.uploaded_at).where(Track.state.in_(("storing", "processing"))).limit(count_max).subquery()
+    count, oldest = session.execute(select(func.count(), func.min(found.c.uploaded_at))).one()
+    return count, oldest
+
+
 def _is_free(now: datetime) -> Any:
-    return or_(Track.leased_until.is_(None), Track.leased_until <= now)
+    # Held for longer than anybody holds a track: written by a clock that has been set back since.
+    too_long = or_(and_(Track.lease.is_not(None), Track.leased_until > now + LEASE), _too_far(Track.leased_until, now))
+    return or_(Track.leased_until.is_(None), Track.leased_until <= now, too_long)
+
+
+def _is_due(now: datetime) -> Any:
+    return or_(Track.due_at <= now, _too_far(Track.due_at, now))
+
+
+def _too_far(at: Any, now: datetime) -> Any:
+    return at > now + PUT_OFF_MAX
 
 
 def _held(session: Session, work: Work) -> Track:

@@ -11,16 +11,16 @@ import binascii
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, cast, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, any_, cast, func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import TSQUERY
-from sqlalchemy.orm import InstrumentedAttribute, Session, contains_eager, joinedload
+from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from ledger.errors import DomainError
 from streamcoop.catalogue.models import Artist, Release, Track
@@ -38,7 +38,6 @@ SORT_LENGTH_MAX = 600
 
 _WORD = re.compile(r"[^\W_]+")
 Row = TypeVar("Row")
-Found = TypeVar("Found", bound=Select[Any])
 
 
 class BadCursor(DomainError):
@@ -73,7 +72,7 @@ def artist_words(name: str) -> str:
 
 def artists(session: Session, q: str | None, cursor: str | None, limit: int) -> Page[Artist]:
     """Artists by name. Raises BadCursor."""
-    found = _matching(select(Artist), Artist.search, q)
+    found = select(Artist).where(*(Artist.search.op("@@")(query) for query in _queries(q)))
     if cursor is not None:
         words, id_ = _opened(cursor, str, UUID)
         found = found.where(tuple_(Artist.words, Artist.id) > (words, id_))
@@ -85,7 +84,7 @@ def releases(
     session: Session, q: str | None, artist_id: UUID | None, genre: str | None, cursor: str | None, limit: int
 ) -> Page[Release]:
     """Published releases, newest first. Raises BadCursor."""
-    found = _matching(select(Release), Release.search, q).where(Release.state == "published")
+    found = select(Release).where(Release.state == "published", *_matching(Release, q))
     if artist_id is not None:
         found = found.where(Release.artist_id == artist_id)
     if genre is not None:
@@ -116,8 +115,8 @@ def releases_of(
 
 def tracks(session: Session, q: str | None, cursor: str | None, limit: int) -> Page[Track]:
     """Tracks of published releases, youngest first. Raises BadCursor."""
-    found = _matching(select(Track).join(Track.release), Track.search, q)
-    found = found.where(Release.state == "published", Track.state == "ready")
+    found = select(Track).join(Track.release)
+    found = found.where(Release.state == "published", Track.state == "ready", *_matching(Track, q))
     if cursor is not None:
         (id_,) = _opened(cursor, UUID)
         found = found.where(Track.id < id_)
@@ -126,15 +125,28 @@ def tracks(session: Session, q: str | None, cursor: str | None, limit: int) -> P
     return _page(rows, limit, lambda track: [str(track.id)])
 
 
-def _matching(found: Found, search: InstrumentedAttribute[str], q: str | None) -> Found:
-    """Only what holds every word of `q`."""
+def _matching(table: type[Release | Track], q: str | None) -> Iterator[ColumnElement[bool]]:
+    """That each word of `q` is in the row itself or in the name of its artist.
+
+    The name stands with the artist alone, so that changing it changes one row. Looked up as an array, it is one more
+    condition that an index answers.
+    """
+    words = []
+    for query in _queries(q):
+        by_artist = select(Artist.id).where(Artist.search.op("@@")(query)).scalar_subquery()
+        words.append(or_(table.search.op("@@")(query), table.artist_id == any_(func.array(by_artist))))
+    if words:
+        # By itself, so that a rare word is looked up and not waited for along the list's own order.
+        found = select(table.id).where(*words).cte("found").prefix_with("materialized")
+        yield table.id.in_(select(found.c.id))
+
+
+def _queries(q: str | None) -> list[ColumnElement[str]]:
+    """What is asked of a vector for each word."""
     words = fold(q or "").split()[:QUERY_WORDS_MAX]
-    if not words:
-        return found
     # Cast, not parsed by to_tsquery: the words are folded already. Only the quote and the backslash are special.
     quoted = (word.replace("\\", "\\\\").replace("'", "''") for word in words)
-    query = " & ".join(f"'{word}':*" for word in quoted)
-    return found.where(search.op("@@")(cast(query, TSQUERY)))
+    return [cast(f"'{word}':*", TSQUERY) for word in quoted]
 
 
 def _page(rows: Sequence[Row], limit: int, key: Any) -> Page[Row]:

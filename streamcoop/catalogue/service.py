@@ -99,9 +99,7 @@ def change_artist(session: Session, owner_id: UUID, artist_id: UUID, changes: di
     changed = own_artist(session, owner_id, artist_id)
     _assign(changed, changes)
     if "name" in changes:
-        words = changed.words = artist_words(changed.name)
-        session.execute(update(Release).where(Release.artist_id == artist_id).values(artist_words=words))
-        session.execute(update(Track).where(Track.artist_id == artist_id).values(artist_words=words))
+        changed.words = artist_words(changed.name)
     return changed
 
 
@@ -116,7 +114,7 @@ def open_release(
     now: datetime,
 ) -> Release:
     """A new draft. Raises NotFound, TooManyReleases."""
-    by = own_artist(session, owner_id, artist_id)
+    own_artist(session, owner_id, artist_id)
     if (session.scalar(select(func.count()).where(Release.artist_id == artist_id)) or 0) >= RELEASES_PER_ARTIST_MAX:
         raise TooManyReleases(releases_max=RELEASES_PER_ARTIST_MAX)
     release_id = new_id()
@@ -130,7 +128,6 @@ def open_release(
         "state": "draft",
         "created_at": now,
         "words": fold(title),
-        "artist_words": by.words,
     }
     session.execute(insert(Release).values(release))
     return own_release(session, owner_id, release_id)

@@ -11,12 +11,12 @@ import errno
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 
 # Longer than any upload or rendering that is under way can last: what is due is nobody's.
 DISCARD_AFTER = timedelta(hours=2)
+_BEING_DELETED = datetime(1970, 1, 1, tzinfo=UTC)
 RETRY_AFTER_S = 30
+REFERRED_PAGE = 10_000
 
 CONTENT_TYPES: Final[dict[Format, str]] = {
     "mp3": "audio/mpeg",
@@ -95,15 +97,30 @@ def discard(session: Session, keys: Iterable[str], now: datetime) -> None:
 
 
 def keep(session: Session, key: str) -> bool:
-    """Take an object off the list. False: it is not there any more, so the object may be gone."""
-    taken = session.execute(delete(DiscardedObject).where(DiscardedObject.key == key).returning(DiscardedObject.key))
-    return taken.first() is not None
+    """Take an object off the list. False: it is not there any more, or being deleted, so the object may be gone."""
+    kept = delete(DiscardedObject).where(DiscardedObject.key == key, DiscardedObject.due_at > _BEING_DELETED)
+    return session.execute(kept.returning(DiscardedObject.key)).first() is not None
+
+
+_REFERRED = text("""
+    select original as key, bytes as size from coop.track where state <> 'storing'
+    union all select object_key, size from coop.rendition
+    union all select artwork, null from coop.release where artwork is not null
+""")
+
+
+def referred(conn: Connection) -> Iterator[tuple[str, int | None]]:
+    """Every object that a row refers to, with its size where the row says it; read a page at a time."""
+    for row in conn.execute(_REFERRED, execution_options={"yield_per": REFERRED_PAGE}):
+        yield row.key, row.size
 
 
 def due(session: Session, now: datetime, limit: int) -> list[str]:
-    """Objects to delete now."""
+    """Objects to delete now. From here on nobody can keep them, even where the clock was ahead."""
     found = select(DiscardedObject.key).where(DiscardedObject.due_at <= now).order_by(DiscardedObject.due_at)
-    return list(session.scalars(found.limit(limit)))
+    keys = list(session.scalars(found.limit(limit).with_for_update(skip_locked=True)))
+    session.execute(update(DiscardedObject).where(DiscardedObject.key.in_(keys)).values(due_at=_BEING_DELETED))
+    return keys
 
 
 def deleted(session: Session, keys: list[str]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -188,26 +188,43 @@ def intend(
         "due_at": at + STORING_MAX,
         "words": fold(title),
         "release_words": release.words,
-        "artist_words": release.artist_words,
     }
     unless_there = insert(Track).on_conflict_do_nothing(index_elements=[Track.artist_id, Track.sha256])
     track: Track | None = session.scalar(unless_there.values(values).returning(Track))
     if track is None:
-        raise _duplicate(session, release.artist_id, received.sha256)
+        return _under_way(session, release, received.sha256, at)
     storage.discard(session, [track.original], at)
+    return track
+
+
+def _under_way(session: Session, release: Release, sha256: bytes, at: datetime) -> Track:
+    """The same recording in the same release, not stored yet: whoever began has died, or does the same at this moment.
+
+    Raises DuplicateUpload for one that is stored, or somewhere else.
+    """
+    track: Track | None = session.scalar(
+        select(Track)
+        .where(Track.release_id == release.id, Track.sha256 == sha256, Track.state == "storing")
+        .with_for_update()
+    )
+    if track is None:
+        raise _duplicate(session, release.artist_id, sha256)
+    track.leased_until = track.due_at = at + STORING_MAX
     return track
 
 
 def confirm(session: Session, track_id: UUID, original: str, at: datetime) -> None:
     """The object is in the store: the track waits to be rendered. Raises StorageUnavailable if it was given up."""
-    session.execute(
+    moved = session.scalar(
         update(Track)
         .where(Track.id == track_id, Track.state == "storing")
         .values(state="processing", leased_until=None, due_at=at + ASK_AGAIN_AFTER)
+        .returning(Track.id)
     )
-    if session.scalar(select(Track.id).where(Track.id == track_id)) is None:
+    if moved is not None and not storage.keep(session, original):
         raise storage.StorageUnavailable(retry_after_s=storage.RETRY_AFTER_S)
-    storage.keep(session, original)
+    if moved is None and session.scalar(select(Track.id).where(Track.id == track_id)) is None:
+        raise storage.StorageUnavailable(retry_after_s=storage.RETRY_AFTER_S)
 
 
 def give_up(session: Session, track_id: UUID) -> None:
@@ -217,7 +234,9 @@ def give_up(session: Session, track_id: UUID) -> None:
 
 def dead(session: Session, at: datetime, limit: int) -> list[tuple[UUID, str, int]]:
     """Uploads that should long have been stored: (track, object key, size)."""
-    found = select(Track.id, Track.original, Track.bytes).where(Track.state == "storing", Track.due_at <= at)
+    # One that is due later than any upload was written by a clock that has been set back since.
+    over = or_(Track.due_at <= at, Track.due_at > at + STORING_MAX)
+    found = select(Track.id, Track.original, Track.bytes).where(Track.state == "storing", over)
     return list(session.execute(found.order_by(Track.due_at).limit(limit)))
 
 

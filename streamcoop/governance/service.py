@@ -6,13 +6,14 @@ changes a rate: the ballot is stopped, and the rates in force stay in force.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session
 
@@ -36,7 +37,7 @@ from streamcoop.membership import service as membership
 from streamcoop.problems import register
 
 if TYPE_CHECKING:  # only the workers talk to the chain: the service need not load web3
-    from streamcoop.adapters.chain import Weights
+    from streamcoop.adapters.chain import MemberWeight, Weights
 
 QUORUM_BP = 2_000
 VOTES_PER_MEMBER_MAX = 1_000
@@ -262,12 +263,38 @@ def pin(session: Session, contract: str) -> tuple[int | None, str | None]:
     return (None, None) if found is None else (found.chain_id, found.code_hash)
 
 
-def open_ballot(
-    session: Session, ballot_id: UUID, weights: Weights, member_ids: dict[str, UUID], now: datetime
+def keep_weights(
+    session: Session,
+    ballot_id: UUID,
+    voters: Sequence[MemberWeight],
+    member_ids: dict[str, UUID],
+    *,
+    from_the_first: bool,
 ) -> None:
-    """Store the weights and open the ballot for its duration; without any weight there is nothing to open.
+    """Store a part of the weights of a ballot in preparation; the first part takes the place of all stored before."""
+    if _locked(session, ballot_id).state != PREPARING:
+        return
+    if from_the_first:
+        session.execute(delete(BallotWeight).where(BallotWeight.ballot_id == ballot_id))
+    rows = [
+        {
+            "ballot_id": ballot_id,
+            "address": voter.address,
+            "member_id": member_ids[voter.address],
+            "weight": voter.weight,
+        }
+        for voter in voters
+        if voter.weight
+    ]
+    if rows:
+        session.execute(insert(BallotWeight).on_conflict_do_nothing(), rows)
 
-    Nothing happens unless it is in preparation.
+
+def open_ballot(session: Session, ballot_id: UUID, weights: Weights, now: datetime) -> None:
+    """Open the ballot for its duration with the weights that are stored; without any there is nothing to open.
+
+    Nothing happens unless it is in preparation, nor where another worker was storing weights of its own: it is tried
+    again.
     """
     opened = _locked(session, ballot_id)
     if opened.state != PREPARING:
@@ -275,13 +302,8 @@ def open_ballot(
     if not weights.total:
         stop(session, ballot_id, "nobody is a member yet", now)
         return
-    session.add_all(
-        BallotWeight(
-            ballot_id=ballot_id, address=voter.address, member_id=member_ids[voter.address], weight=voter.weight
-        )
-        for voter in weights.members
-        if voter.weight
-    )
+    if stored_weights(session, ballot_id) != {voter.address: voter.weight for voter in weights.members if voter.weight}:
+        return
     opened.chain_id, opened.contract, opened.code_hash = weights.chain_id, weights.contract, weights.code_hash
     opened.block_number, opened.block_hash = weights.block.number, weights.block.hash
     opened.block_timestamp, opened.total_weight = weights.block.timestamp, weights.total

@@ -8,7 +8,7 @@ from datetime import datetime
 from http import HTTPStatus
 from uuid import UUID, uuid5
 
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -72,21 +72,27 @@ def plan(
     session.add(run)
     session.flush()
     about = {"threshold_micro": max(threshold_minor, 1) * founding.minor_micro, "payees": PAYEES_A_RUN_MAX}
-    for due in session.execute(_DUE, about).all():
-        amount_minor = due.balance_micro // founding.minor_micro
-        payout = Payout(
+    payouts = [
+        Payout(
             id=new_id(),
             run_id=run_id,
             payee=due.payee,
             destination=due.destination,
-            amount_minor=amount_minor,
+            amount_minor=due.balance_micro // founding.minor_micro,
             state=PLANNED,
             planned_at=now,
         )
-        session.add(payout)
-        reserve = Transfer(accounts.royalty(due.payee), accounts.PAYOUTS_CLEARING, amount_minor * founding.minor_micro)
-        posting.post(session.connection(), payout.id, "payout-planned", [reserve], now)
+        for due in session.execute(_DUE, about)
+    ]
+    session.add_all(payouts)
     session.flush()
+    # One posting for all of them: a thousand, each with its own look-ups, would take seconds.
+    reserves = [
+        Transfer(accounts.royalty(payout.payee), accounts.PAYOUTS_CLEARING, payout.amount_minor * founding.minor_micro)
+        for payout in payouts
+    ]
+    if reserves:
+        posting.post(session.connection(), uuid5(run_id, "plan"), "payouts-planned", reserves, now)
     return run
 
 
@@ -137,3 +143,13 @@ def _end(session: Session, founding: Founding, payout_id: UUID, state: str, now:
     posting.post(session.connection(), uuid5(payout.id, "end"), f"payout-{state}", [moved], now)
     payout.state, payout.settled_at = state, now
     return payout
+
+
+def under_way(session: Session) -> dict[str, tuple[int, datetime]]:
+    """By state, planned or sent: how many payouts are, and when the oldest of them was planned."""
+    rows = session.execute(
+        select(Payout.state, func.count(), func.min(Payout.planned_at))
+        .where(Payout.state.in_((PLANNED, SENT)))
+        .group_by(Payout.state)
+    )
+    return {state: (count, oldest) for state, count, oldest in rows}

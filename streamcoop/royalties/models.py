@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -40,13 +40,17 @@ class SplitShare(Base):
 
 
 class Hold(Base):
-    """Something that keeps money back: of a payee everywhere (`payee`), or of a whole track (`track_id`)."""
+    """Something that keeps money back: of a payee everywhere (`payee`), or of a whole track (`track_id`).
+
+    Once lifted it keeps back nothing more; the row is there until all that it kept back has been looked at.
+    """
 
     __tablename__ = "hold"
     __table_args__ = (
         CheckConstraint("(payee is null) <> (track_id is null)", name="of_one"),
         UniqueConstraint("payee"),
         UniqueConstraint("track_id"),
+        Index("hold_lifted", "id", postgresql_where=text("lifted_at is not null")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -55,3 +59,4 @@ class Hold(Base):
     reason: Mapped[str] = mapped_column(Text)
     placed_by: Mapped[UUID] = mapped_column()
     placed_at: Mapped[datetime] = mapped_column(Instant)
+    lifted_at: Mapped[datetime | None] = mapped_column(Instant)

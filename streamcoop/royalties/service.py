@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from ledger.store import closing
 from ledger.store.closing import TrackEpoch
 from ledger.store.terms import Founding
+from streamcoop import tracing
 from streamcoop.royalties.splits import splits_of
 
 CHUNKS_MAX = 100_000
@@ -32,7 +33,7 @@ def close_epoch(
             return False
     last: TrackEpoch | None = None
     for _ in range(CHUNKS_MAX):
-        with transaction() as session:
+        with tracing.span("close a chunk of tracks", epoch=epoch), transaction() as session:
             splits = partial(splits_of, session)
             last = closing.close_chunk(session.connection(), founding, epoch, splits, clock(), last)
         if last is None:

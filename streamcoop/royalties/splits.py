@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from uuid import UUID
@@ -25,6 +26,8 @@ from streamcoop.royalties.models import Hold, Split, SplitShare
 
 WHOLE_BP = 10_000
 NO_CONSENT = "no-consent"
+# A payee's hold may reach every track of a label. So many (track, payee) are released in one transaction.
+RELEASES_A_TIME = 100
 
 
 class UnknownPayee(DomainError):
@@ -161,7 +164,10 @@ def place_hold(
     payee = accounts.user_by_email(session, payee_email).id if payee_email else None
     if track_id and track_id not in lookup.owners_of(session, {track_id}):
         raise NotFound
-    held = session.scalar(select(Hold.id).where(Hold.payee == payee if payee else Hold.track_id == track_id))
+    same = Hold.payee == payee if payee else Hold.track_id == track_id
+    # What a hold that was lifted has not released yet is held again.
+    session.execute(delete(Hold).where(same, Hold.lifted_at.is_not(None)))
+    held = session.scalar(select(Hold.id).where(same))
     if held:
         raise HeldAlready(id=str(held))
     hold = Hold(id=new_id(), track_id=track_id, payee=payee, reason=reason, placed_by=by, placed_at=now)
@@ -171,24 +177,62 @@ def place_hold(
 
 def holds(session: Session) -> list[Hold]:
     """Everything that is held."""
-    return list(session.scalars(select(Hold).order_by(Hold.id)))
+    return list(session.scalars(select(Hold).where(Hold.lifted_at.is_(None)).order_by(Hold.id)))
 
 
-def lift_hold(session: Session, hold_id: UUID, now: datetime) -> int:
-    """Lift a hold, and pay what nothing else holds. Returns the micro-units released. Raises NotFound."""
+@dataclass(frozen=True, slots=True)
+class HeldPair:
+    """A payee's part of a track, of which some is held."""
+
+    track_id: UUID
+    payee: UUID
+
+
+def lift_hold(session: Session, hold_id: UUID, now: datetime) -> None:
+    """Lift a hold, and pay what nothing else holds: the first RELEASES_A_TIME at once, a worker the rest.
+
+    Raises NotFound.
+    """
     _take_turns(session)
-    lifted = session.execute(delete(Hold).where(Hold.id == hold_id).returning(Hold.track_id, Hold.payee)).one_or_none()
-    if lifted is None:
+    unlifted = update(Hold).where(Hold.id == hold_id, Hold.lifted_at.is_(None))
+    if session.execute(unlifted.values(lifted_at=now).returning(Hold.id)).first() is None:
         raise NotFound
-    waiting = session.execute(_HELD, {"track": lifted.track_id, "payee": lifted.payee}).all()
-    return sum(_release(session, row.track_id, row.payee, now) for row in waiting)
+    release_lifted(session, hold_id, now)
+
+
+def lifted_holds(session: Session) -> list[UUID]:
+    """Holds that are lifted and may not have released everything yet."""
+    return list(session.scalars(select(Hold.id).where(Hold.lifted_at.is_not(None)).order_by(Hold.id)))
+
+
+def release_lifted(session: Session, hold_id: UUID, now: datetime, after: HeldPair | None = None) -> HeldPair | None:
+    """Pay what a lifted hold kept back and nothing else holds: the next RELEASES_A_TIME pairs after `after`.
+
+    Returns the last pair looked at, to go on from, or None when none is left. Safe to repeat.
+    """
+    _take_turns(session)
+    lifted = session.scalar(select(Hold).where(Hold.id == hold_id, Hold.lifted_at.is_not(None)))
+    if lifted is None:
+        return None
+    start = after or HeldPair(UUID(int=0), UUID(int=0))
+    of = {"track": lifted.track_id, "payee": lifted.payee}
+    from_there = {"after_track": start.track_id, "after_payee": start.payee, "limit": RELEASES_A_TIME + 1}
+    waiting = [HeldPair(row.track_id, row.payee) for row in session.execute(_HELD, of | from_there)]
+    for pair in waiting[:RELEASES_A_TIME]:
+        _release(session, pair.track_id, pair.payee, now)
+    if len(waiting) <= RELEASES_A_TIME:
+        session.delete(lifted)
+        return None
+    return waiting[RELEASES_A_TIME - 1]
 
 
 _HELD = text("""
     select distinct c.track_id, l.payee from ledger.royalty_line l
       join ledger.track_close c on c.id = l.track_close_id
      where l.held_because is not null and (c.track_id = :track or l.payee = :payee)
+       and (c.track_id, l.payee) > (:after_track, :after_payee)
        and not exists (select from ledger.royalty_release r where r.royalty_line_id = l.id)
+     order by c.track_id, l.payee limit :limit
 """)
 
 

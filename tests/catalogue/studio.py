@@ -34,6 +34,7 @@ from streamcoop.catalogue import receiving
 from streamcoop.catalogue import routes as catalogue
 from streamcoop.database import async_pool, engine, transaction
 from streamcoop.settings import settings
+from streamcoop.traffic import Allowance
 from tests.adapters import audio_files
 from tests.conftest import Database
 
@@ -280,6 +281,7 @@ def _app(store: Any) -> FastAPI:
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         app.state.principals = PrincipalCache()
+        app.state.accounts = Allowance(0)
         app.state.objects = store
         async with async_pool() as pool:
             app.state.pool = pool

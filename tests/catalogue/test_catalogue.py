@@ -38,9 +38,9 @@ def seed_releases(studio: Studio, artist_id: str, number: int) -> None:
     studio.execute(
         """
         insert into coop.release (id, artist_id, title, kind, state, created_at, published_at,
-                                  words, artist_words, genre)
+                                  words, genre)
         select gen_random_uuid(), :artist, 'Gong ' || n, 'album', 'published', now(),
-               timestamptz '2026-01-01' + make_interval(mins => n / 3), 'gong ' || n, 'kyai', 'Gamelan'
+               timestamptz '2026-01-01' + make_interval(mins => n / 3), 'gong ' || n, 'Gamelan'
           from generate_series(1, :number) as n
         """,
         artist=artist_id,
@@ -50,9 +50,9 @@ def seed_releases(studio: Studio, artist_id: str, number: int) -> None:
         """
         insert into coop.track (id, release_id, artist_id, position, title, state, duration_ms, original, sha256,
                                 format, content_type, lossless, bytes, filename, uploaded_at, tags, attempts,
-                                words, release_words, artist_words)
+                                words, release_words)
         select gen_random_uuid(), id, artist_id, 1, 'Track of ' || title, 'ready', 1000, 'x', sha256(id::text::bytea),
-               'flac', 'audio/flac', true, 1, 'x.flac', now(), '{}', 0, 'track of', words, artist_words
+               'flac', 'audio/flac', true, 1, 'x.flac', now(), '{}', 0, 'track of', words
           from coop.release
         """
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from datetime import timedelta
@@ -87,6 +88,36 @@ def test_a_killed_worker_is_followed_by_another(
     assert studio.track(track)["state"] == "ready"
     assert renditions(studio, track) == ["mp3", "opus", "preview"]
     assert studio.scratch() == []
+
+
+def test_a_lease_taken_by_a_clock_that_was_ahead_does_not_last_as_long(
+    studio: Studio, track: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio.clock.advance(days=3)
+    with monkeypatch.context() as killing:
+        kill_at(killing, audio, "render", 1)
+        with pytest.raises(Killed):
+            studio.worker.render(track)
+    studio.clock.advance(days=-3)
+    studio.asked.clear()
+    studio.worker.sweep()
+    assert studio.asked == [UUID(track)]
+    studio.worker.render(track)
+    assert studio.track(track)["state"] == "ready"
+
+
+def test_an_object_that_is_being_deleted_cannot_be_kept(studio: Studio) -> None:
+    at = studio.clock.now()
+    with transaction() as session:
+        storage.discard(session, ["artwork/one", "artwork/two"], at)
+    with transaction() as session:
+        # By a clock that is ahead.
+        assert storage.due(session, at + 2 * storage.DISCARD_AFTER, 1) == ["artwork/one"]
+    with transaction() as session:
+        assert not storage.keep(session, "artwork/one")
+        assert storage.keep(session, "artwork/two")
+    with transaction() as session:
+        assert storage.due(session, at, 2) == ["artwork/one"]
 
 
 def test_a_lease_is_renewed_while_ffmpeg_runs(studio: Studio, track: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,6 +276,19 @@ def test_an_upload_whose_server_died_is_ended(
     else:
         assert studio.kept() == (0, set(), [])
     assert studio.rows("select * from coop.discarded_object") == []
+
+
+def test_an_upload_whose_server_died_is_completed_by_sending_it_again(studio: Studio, sources: Sources) -> None:
+    release_id, path = studio.release(), sources["mp3"]
+    received = receiving.Received(path, path.stat().st_size, hashlib.sha256(path.read_bytes()).digest())
+    about = audio.inspect(path)
+    with transaction() as session:
+        begun = uploads.intend(
+            session, studio.owner.user_id, UUID(release_id), received, about, "a.mp3", studio.clock.now()
+        )
+    assert studio.uploaded(release_id, path) == str(begun.id)
+    studio.worker.render(str(begun.id))
+    assert studio.track(str(begun.id))["state"] == "ready"
 
 
 def test_an_object_put_for_nobody_is_deleted(studio: Studio, sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -250,6 +251,37 @@ def test_one_account_has_a_limit_of_uploads_at_once(
     assert studio.upload(release_id, sources["flac"]).status_code == 202
 
 
+def test_uploads_on_other_processes_count_and_those_of_a_dead_one_no_longer(
+    studio: Studio, sources: dict[Format, Path]
+) -> None:
+    release_id = studio.release()
+    held = "insert into coop.upload_place select gen_random_uuid(), :account, now() + :left * interval '1 s' from "
+    held += f"generate_series(1, {receiving.UPLOADS_PER_ACCOUNT_MAX})"
+    studio.execute(held, account=studio.owner.user_id, left=60)
+    refused = studio.upload(release_id, sources["flac"])
+    assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-uploads")
+    studio.execute("update coop.upload_place set held_until = now() - interval '1 s'")
+    assert studio.upload(release_id, sources["flac"]).status_code == 202
+    assert studio.rows("select 1 from coop.upload_place") == []
+
+
+def test_an_upload_that_goes_on_keeps_its_place(
+    studio: Studio, sources: dict[Format, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "PLACE_S", 1)
+    place = _first_place(monkeypatch)
+    release_id = studio.release()
+    until = "select held_until from coop.upload_place where held_until > now()"
+    with socket.create_connection(("127.0.0.1", studio.port), timeout=EVENTUALLY_S) as connection:
+        connection.sendall(_head(studio, release_id, "Content-Length: 1000") + b"fLaC")
+        assert place.taken.wait(EVENTUALLY_S)
+        begun, deadline = studio.rows(until), time.monotonic() + EVENTUALLY_S
+        while studio.rows(until) in ([], begun):
+            assert time.monotonic() < deadline, "the place was not renewed"
+    assert place.wait(EVENTUALLY_S)
+    assert studio.rows("select 1 from coop.upload_place") == []
+
+
 def test_a_store_that_is_away_leaves_nothing(studio: Studio, sources: dict[Format, Path]) -> None:
     release_id = studio.release()
     studio.store.is_away = True
@@ -290,11 +322,11 @@ class _Place(threading.Event):
 def _first_place(monkeypatch: pytest.MonkeyPatch) -> _Place:
     place, original = _Place(), receiving._place
 
-    @contextmanager
-    def watched(account_id: UUID) -> Iterator[None]:
+    @asynccontextmanager
+    async def watched(pool: receiving.Pool, account_id: UUID) -> AsyncIterator[None]:
         is_taken = False
         try:
-            with original(account_id):
+            async with original(pool, account_id):
                 is_taken = True
                 place.taken.set()
                 yield

@@ -16,6 +16,8 @@ from streamcoop.adapters.chain import MemberClass
 from streamcoop.database import engine, transaction
 from streamcoop.embedded.process import until
 from streamcoop.governance import schemas, service
+from streamcoop.governance.models import BallotWeight
+from streamcoop.membership import service as membership
 from tests.membership.coop import Coop, Person
 
 DAY_S = 86_400
@@ -99,6 +101,23 @@ def test_the_weights_are_those_of_the_contract(coop: Coop) -> None:
     )
     assert open_ballot["own"] == {"weight": 1, "value": None, "cast_at": None}
     assert datetime.fromisoformat(open_ballot["closes_at"]) == coop.clock.now() + timedelta(seconds=DAY_S)
+
+
+def test_weights_are_stored_a_few_members_at_a_time_and_anew_at_each_try(
+    coop: Coop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = coop.members(3)
+    monkeypatch.setattr(coop.worker, "WEIGHTS_A_TIME", 2)
+    ballot_id = called(coop)
+    # Left by a worker that was killed between two parts, of a block at which another was a member too.
+    with transaction() as session:
+        member_id = membership.member_of(session, people[0].user_id)
+        session.add(BallotWeight(ballot_id=ballot_id, address="0x0", member_id=member_id, weight=1))
+    coop.worker.sweep()
+    assert ballot(coop, ballot_id)["state"] == "open"
+    with transaction() as session:
+        weights = service.stored_weights(session, ballot_id)
+    assert weights == {coop.get("/membership", person)["address"]: 1 for person in people}
 
 
 def test_the_task_opens_one(coop: Coop) -> None:

@@ -22,6 +22,13 @@ def test_every_instant_lies_in_the_epoch_that_holds_it(calendar: Calendar, at: d
     assert calendar.starts_at(epoch) <= at < calendar.ends_at(epoch)
 
 
+@given(st.sampled_from([0, 60]), instants)
+def test_a_clock_set_back_before_the_first_epoch_tells_the_first(seconds: int, at: datetime) -> None:
+    epoch = Calendar(seconds).epoch_at(at)
+    assert Calendar(seconds, first=epoch).epoch_at(at) == epoch
+    assert Calendar(seconds, first=epoch + 1).epoch_at(at) == epoch + 1
+
+
 @given(calendars, instants)
 def test_epochs_touch_without_gap_or_overlap(calendar: Calendar, at: datetime) -> None:
     epoch = calendar.epoch_at(at)

@@ -45,6 +45,8 @@ from tests.ledger import factories
 
 PASSWORD_HASH = "nobody signs in with a password here"
 CREDITS_MICRO = 50_000_000
+# A split has to be proposed in an epoch before the one it holds in.
+FIRST_EPOCH = factories.EPOCH - 1
 REQUEST_S_MAX = 30
 
 
@@ -100,13 +102,13 @@ class Label:
         artist = Artist(id=new_id(), owner_id=owner.user_id, name=artist_name, created_at=at, words="")
         release = Release(
             id=new_id(), artist_id=artist.id, title="Release", kind="single", state="published", created_at=at,
-            published_at=at, words="", artist_words="",
+            published_at=at, words="",
         )  # fmt: skip
         track = Track(
             id=new_id(), release_id=release.id, artist_id=artist.id, position=1, title=title, state="ready",
             duration_ms=1_000, original="none", sha256=secrets.token_bytes(32), format="flac",
             content_type="audio/flac", lossless=True, bytes=1, filename="pagi.flac", uploaded_at=at, tags={},
-            words="", release_words="", artist_words="",
+            words="", release_words="",
         )  # fmt: skip
         with transaction() as session:
             for row in (artist, release, track):
@@ -188,14 +190,16 @@ def label_database(cloned_database: Callable[[], AbstractContextManager[Database
 
 @pytest.fixture
 def label(label_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Label]:
-    """A co-op of calendar months, in the middle of its first one. Whatever happens, its books agree at the end."""
+    """A co-op of calendar months, in its second one. Whatever happens, its books agree at the end."""
     _configure(monkeypatch, label_database, tmp_path)
     _empty(label_database)
     with _own_connections():
-        founding = factories.found(label_database.engine)
+        founding = factories.found(label_database.engine, factories.founding(first_epoch=FIRST_EPOCH))
         standing = Clock()
         with _serving(_app(standing)) as client:
-            yield Label(client, label_database, founding, standing)
+            label = Label(client, label_database, founding, standing)
+            label.close(FIRST_EPOCH)
+            yield label
         assert not factories.findings(label_database.engine)
 
 
@@ -258,7 +262,7 @@ def _app(standing: Clock) -> FastAPI:
     problems.install(app)
     for feature in (accounts, royalties, wallet):
         app.include_router(feature.router)
-    app.dependency_overrides[clock.now] = standing.now
+    app.dependency_overrides[clock.of_request] = standing.now
     app.dependency_overrides[visitor_or_principal] = _whoever_is_named
     return app
 

@@ -10,7 +10,7 @@ from ledger.money import CreditPrice
 from ledger.store import posting
 from tests.ledger import factories
 from tests.ledger.factories import EPOCH
-from tests.royalties.label import CREDITS_MICRO, Label, Person
+from tests.royalties.label import CREDITS_MICRO, FIRST_EPOCH, Label, Person
 
 MONTH = "2026-03"
 
@@ -133,6 +133,6 @@ def test_an_epoch_says_how_far_it_is(label: Label, ana: Person) -> None:
     assert label.get(path, ana)["state"] == "ended"
     label.close()
     assert label.get(path, ana)["state"] == "closed"
-    assert [epoch["epoch"] for epoch in label.get("/epochs", ana)] == [EPOCH + 1, EPOCH]
-    for outside in (EPOCH - 1, EPOCH + 2, 10**30, -1):
+    assert [epoch["epoch"] for epoch in label.get("/epochs", ana)] == [EPOCH + 1, EPOCH, FIRST_EPOCH]
+    for outside in (FIRST_EPOCH - 1, EPOCH + 2, 10**30, -1):
         assert label.call("GET", f"/epochs/{outside}", ana).status_code == 404

@@ -1,0 +1,1 @@
+"""Looking after a service: backups, restoring them, and holding off writes."""
