@@ -50,3 +50,18 @@ class ApiToken(Base):
     name: Mapped[str] = mapped_column(Text)
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     created_at: Mapped[datetime] = mapped_column(Instant)
+
+
+class SignInDoor(Base):
+    """Failed sign-ins that are counted together (see `throttle`). `key` is a keyed digest that tells nobody.
+
+    No attempt is taken before `free_at`. Until `known_until` this is a place the account was signed in from.
+    """
+
+    __tablename__ = "sign_in_door"
+
+    key: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    failures: Mapped[int]
+    free_at: Mapped[datetime] = mapped_column(Instant)
+    known_until: Mapped[datetime | None] = mapped_column(Instant)
+    forget_at: Mapped[datetime] = mapped_column(Instant, index=True)

@@ -1,29 +1,35 @@
 """Who a request is from: a session cookie or a personal API token, resolved once per request.
 
-Asynchronous, because the hot path asks too. Answers are kept for a few seconds per process, so a
-revoked session or token stops working everywhere within PRINCIPAL_TTL_S.
+Asynchronous, because the hot path asks too: whoever asks at the same time is looked up in one go. Answers are kept for
+a few seconds per process, so a revoked session or token stops working everywhere within PRINCIPAL_TTL_S.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
 
 from streamcoop.errors import NotPermitted, NotSignedIn
+from streamcoop.traffic import Allowance
 
 COOKIE = "streamcoop_session"
 PRINCIPAL_TTL_S = 5.0
 PRINCIPALS_KEPT_MAX = 20_000
+LOOKED_UP_MAX = 500
 SECRET_LENGTH_MAX = 200
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -35,20 +41,21 @@ SCOPES = {
     "royalties": "See your royalties, consent to splits, say where your money goes.",
     "treasury": "Book top-ups, grants and payouts.",
     "operate": "Run the service: roles, members, ballots, epochs.",
+    "observe": "See how the service is doing.",
 }
 SCOPES_OF_ROLE = {
     "listener": frozenset({"listen", "wallet", "vote", "royalties"}),  # anybody can be a payee
     "artist": frozenset({"catalogue"}),
     "treasurer": frozenset({"treasury"}),
-    "operator": frozenset({"operate"}),
+    "operator": frozenset({"operate", "observe"}),
 }
 
 _FIND = """
-    select u.id, u.roles, s.id, null::text[] from coop.sign_in s join coop."user" u on u.id = s.user_id
-     where s.digest = %(digest)s and s.expires_at > now()
+    select s.digest, u.id, u.roles, s.id, null::text[] from coop.sign_in s join coop."user" u on u.id = s.user_id
+     where s.digest = any(%(digests)s) and s.expires_at > now()
     union all
-    select u.id, u.roles, t.id, t.scopes from coop.api_token t join coop."user" u on u.id = t.user_id
-     where t.digest = %(digest)s
+    select t.digest, u.id, u.roles, t.id, t.scopes from coop.api_token t join coop."user" u on u.id = t.user_id
+     where t.digest = any(%(digests)s)
 """
 
 
@@ -60,6 +67,7 @@ class Principal:
     session_id: UUID
     roles: frozenset[str]
     scopes: frozenset[str]
+    by_token: bool = False
 
 
 class PrincipalCache:
@@ -67,14 +75,38 @@ class PrincipalCache:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._asked: list[tuple[bytes, asyncio.Future[Principal | None]]] = []
+        self._looking: asyncio.Task[None] | None = None
 
-    def get(self, digest: bytes) -> Principal | None:
-        """The principal, unless it was put in too long ago."""
+    async def find(self, digest: bytes, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> Principal | None:
+        """The principal, looked up unless that was done within PRINCIPAL_TTL_S. None: the secret is not valid here."""
         kept = self._kept.get(digest)
-        return kept[1] if kept and kept[0] > time.monotonic() else None
+        if kept and kept[0] > time.monotonic():
+            return kept[1]
+        future: asyncio.Future[Principal | None] = asyncio.get_running_loop().create_future()
+        self._asked.append((digest, future))
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_up(pool), name="looking up principals")
+        return await future
 
-    def put(self, digest: bytes, principal: Principal) -> None:
-        """Remember for PRINCIPAL_TTL_S."""
+    async def _look_up(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
+        """Answer all that is asked; while one query is under way the next gathers."""
+        while self._asked:
+            asked, self._asked = self._asked[:LOOKED_UP_MAX], self._asked[LOOKED_UP_MAX:]
+            try:
+                found = await _found(pool, list({digest for digest, _ in asked}))
+            except Exception as error:
+                for _, future in asked:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for digest, principal in found.items():
+                self._keep(digest, principal)
+            for digest, future in asked:
+                if not future.done():
+                    future.set_result(found.get(digest))
+
+    def _keep(self, digest: bytes, principal: Principal) -> None:
         self._kept[digest] = (time.monotonic() + PRINCIPAL_TTL_S, principal)
         self._kept.move_to_end(digest)
         while len(self._kept) > PRINCIPALS_KEPT_MAX:
@@ -85,11 +117,23 @@ class PrincipalCache:
         self._kept.pop(digest, None)
 
 
+async def _found(pool: AsyncConnectionPool[AsyncConnection[Any]], digests: list[bytes]) -> dict[bytes, Principal]:
+    async with pool.connection() as conn:
+        rows = await (await conn.execute(_FIND, {"digests": digests})).fetchall()
+    found = {}
+    for digest, user_id, role_names, session_id, token_scopes in rows:
+        roles = frozenset(role_names)
+        scopes = scopes_of(roles) if token_scopes is None else scopes_of(roles) & frozenset(token_scopes)
+        found[digest] = Principal(user_id, session_id, roles, scopes, by_token=token_scopes is not None)
+    return found
+
+
 def digest_of(secret: str) -> bytes:
     """How secrets of sessions and tokens are kept. They are random, so a plain digest suffices."""
     return hashlib.sha256(secret.encode()).digest()
 
 
+@cache
 def scopes_of(roles: frozenset[str]) -> frozenset[str]:
     """All that these roles permit."""
     return frozenset().union(*(SCOPES_OF_ROLE.get(role, frozenset()) for role in roles))
@@ -112,19 +156,12 @@ async def visitor_or_principal(
         _refuse_foreign_site(request)
     if len(secret) > SECRET_LENGTH_MAX:
         raise NotSignedIn
-    digest = digest_of(secret)
-    cache: PrincipalCache = request.app.state.principals
-    principal = cache.get(digest)
+    principals: PrincipalCache = request.app.state.principals
+    principal = await principals.find(digest_of(secret), request.app.state.pool)
     if principal is None:
-        async with request.app.state.pool.connection() as conn:
-            row = await (await conn.execute(_FIND, {"digest": digest})).fetchone()
-        if row is None:
-            raise NotSignedIn
-        user_id, role_names, session_id, token_scopes = row
-        roles = frozenset(role_names)
-        scopes = scopes_of(roles) if token_scopes is None else scopes_of(roles) & frozenset(token_scopes)
-        principal = Principal(user_id, session_id, roles, scopes)
-        cache.put(digest, principal)
+        raise NotSignedIn
+    accounts: Allowance = request.app.state.accounts
+    accounts.take(principal.user_id, time.monotonic())
     return principal
 
 
@@ -159,17 +196,37 @@ def _require(scope: str) -> Callable[[Principal | None], Awaitable[Principal]]:
     return permitted
 
 
+_listening = _require("listen")
+
+
+async def _listening_fast(request: Request) -> Principal:
+    return await _listening(await visitor_or_principal(request, await _bearer(request), await _cookie(request)))
+
+
 async def _signed_in(principal: MaybePrincipal) -> Principal:
     if principal is None:
         raise NotSignedIn
     return principal
 
 
+async def _in_session(principal: Annotated[Principal, Depends(_signed_in)]) -> Principal:
+    """Whoever signed in with a password. A token that could make tokens would outlive being revoked."""
+    if principal.by_token:
+        raise NotPermitted(reason="a token may not see, make or revoke tokens")
+    return principal
+
+
 SignedIn = Annotated[Principal, Depends(_signed_in)]
-Listener = Annotated[Principal, Depends(_require("listen"))]
+InSession = Annotated[Principal, Depends(_in_session)]
+Listener = Annotated[Principal, Depends(_listening)]
+# For the hot path: each dependency of a dependency costs FastAPI more than looking a principal up costs us. As the
+# OpenAPI document does not see into it, a route that uses it also has `openapi_extra=SIGNED_IN_SOMEHOW`.
+HotListener = Annotated[Principal, Depends(_listening_fast)]
+SIGNED_IN_SOMEHOW: dict[str, Any] = {"security": [{"token": []}, {"session": []}]}
 WalletOwner = Annotated[Principal, Depends(_require("wallet"))]
 Voter = Annotated[Principal, Depends(_require("vote"))]
 Artist = Annotated[Principal, Depends(_require("catalogue"))]
 RoyaltyPayee = Annotated[Principal, Depends(_require("royalties"))]
 Treasurer = Annotated[Principal, Depends(_require("treasury"))]
 Operator = Annotated[Principal, Depends(_require("operate"))]
+Observer = Annotated[Principal, Depends(_require("observe"))]

@@ -14,7 +14,7 @@ PASSWORD_LENGTH_MIN = 10
 PASSWORD_LENGTH_MAX = 200
 
 Role = Literal["listener", "artist", "treasurer", "operator"]
-Scope = Literal["listen", "wallet", "vote", "catalogue", "royalties", "treasury", "operate"]
+Scope = Literal["listen", "wallet", "vote", "catalogue", "royalties", "treasury", "operate", "observe"]
 
 
 def _no_control_characters(text: str) -> str:
@@ -82,7 +82,9 @@ class NewToken(Payload):
 
     name: Line = Field(min_length=1, max_length=100)
     scopes: list[Scope] = Field(
-        min_length=1, max_length=7, description=" ".join(f"`{name}`: {meaning}" for name, meaning in SCOPES.items())
+        min_length=1,
+        max_length=len(SCOPES),
+        description=" ".join(f"`{name}`: {meaning}" for name, meaning in SCOPES.items()),
     )
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta
-from functools import cache
 from http import HTTPStatus
 from uuid import UUID
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from ledger.errors import DomainError
 from ledger.ids import new_id
+from streamcoop.accounts import passwords
 from streamcoop.accounts.models import ApiToken, SignIn, User
 from streamcoop.accounts.principals import digest_of
 from streamcoop.errors import NotFound
@@ -47,23 +45,12 @@ register(
 )
 
 
-@cache
-def _hasher() -> PasswordHasher:
-    return PasswordHasher()
-
-
-@cache
-def _hash_of_nobody() -> str:
-    """Verified when there is no such account, so that the answer takes as long as for one there is."""
-    return _hasher().hash(secrets.token_urlsafe(SECRET_BYTES))
-
-
 def open_account(session: Session, email: str, password: str, name: str, roles: list[str], now: datetime) -> User:
     """A new account. Raises EmailTaken."""
     user = {
         "id": new_id(),
         "email": email.lower(),
-        "password_hash": _hasher().hash(password),
+        "password_hash": passwords.hashed(password),
         "name": name,
         "roles": roles,
         "created_at": now,
@@ -77,11 +64,7 @@ def open_account(session: Session, email: str, password: str, name: str, roles: 
 def sign_in(session: Session, email: str, password: str, now: datetime) -> tuple[User, SignIn, str]:
     """A new session for whoever knows the password: (user, session, secret). Raises WrongCredentials."""
     user = session.scalar(select(User).where(User.email == email.lower()))
-    try:
-        _hasher().verify(user.password_hash if user else _hash_of_nobody(), password)
-    except (VerifyMismatchError, InvalidHashError) as wrong:
-        raise WrongCredentials from wrong
-    if user is None:
+    if not passwords.matches(password, user.password_hash if user else None) or user is None:
         raise WrongCredentials
     secret = f"scs_{secrets.token_urlsafe(SECRET_BYTES)}"
     signed_in = SignIn(

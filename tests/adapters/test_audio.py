@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import random
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +15,7 @@ from mutagen.mp3 import MP3
 from mutagen.oggvorbis import OggVorbis
 from PIL import Image
 
-from streamcoop.adapters import audio, audio_tags, confine, confined, ffmpeg
+from streamcoop.adapters import audio, audio_tags, ffmpeg
 from streamcoop.adapters.audio_formats import Format, detect
 from tests.adapters import audio_files
 
@@ -321,85 +320,6 @@ def test_detect__random_bytes__never_count_as_audio(tmp_path: Path) -> None:
         path.write_bytes(random.Random(seed).randbytes(100_000))
         with pytest.raises(audio.AudioRefused):
             detect(path)
-
-
-LIMITS = confined.Limits(cpu_s=2, wall_s=30, memory_bytes=256 << 20, file_bytes=1 << 20)
-
-
-def _run(folder: Path, script: str, limits: confined.Limits = LIMITS) -> confined.Outcome:
-    return confined.run(["/bin/sh", "-c", script], limits, folder=folder, readable=[])
-
-
-def test_confined__endless_work__is_ended(tmp_path: Path) -> None:
-    assert _run(tmp_path, "while :; do :; done", replace(LIMITS, cpu_s=1)).ending == "cpu"
-    assert _run(tmp_path, "sleep 60 & sleep 60", replace(LIMITS, wall_s=1)).ending == "wall"
-    assert _run(tmp_path, "while :; do echo much; done >&2", replace(LIMITS, wall_s=1)).ending in ("wall", "cpu")
-
-
-def test_confined__what_it_started__ends_with_it(tmp_path: Path) -> None:
-    outcome = _run(tmp_path, "sleep 300 & echo $! > left; exit 3")
-    assert (outcome.ending, outcome.returncode) == ("exited", 3)
-    pid = int((tmp_path / "left").read_text())
-    _wait_until(lambda: not _alive(pid))
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S_MAX
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def test_confined__environment_and_large_files__are_withheld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STREAMCOOP_SECRET_KEY", "must not be seen")
-    outcome = _run(
-        tmp_path,
-        "env >&2; cat $(yes /bin/sh | head -n 40) > big",
-    )
-    assert "STREAMCOOP" not in outcome.message
-    assert (tmp_path / "big").stat().st_size <= LIMITS.file_bytes
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="namespaces and Landlock are Linux's")
-def test_confined__protections_granted__are_real(tmp_path: Path) -> None:
-    inside, outside = tmp_path / "inside", tmp_path / "outside"
-    inside.mkdir()
-    outside.mkdir()
-    (outside / "secret").write_text("secret")
-    outcome = _run(inside, f"cat {outside}/secret; echo x > {outside}/new; echo fine >&2")
-    if "files=landlock" not in outcome.protections:
-        pytest.skip(f"this kernel granted only {outcome.protections}")
-    assert (outcome.returncode, (outside / "new").exists()) == (0, False)
-    assert "Permission denied" in outcome.message
-    assert outcome.message.endswith("fine\n")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the signal at a parent's death is Linux's")
-def test_confined__service_that_is_killed__leaves_nothing_running(tmp_path: Path) -> None:
-    script = "echo $$ > new; mv new pid; exec sleep 300"
-    service = (
-        "import pathlib; from streamcoop.adapters import confined; "
-        f"confined.run(['/bin/sh', '-c', {script!r}], confined.Limits(5, 300, 1 << 28, 1 << 20), "
-        f"folder=pathlib.Path({str(tmp_path)!r}), readable=[])"
-    )
-    with subprocess.Popen([sys.executable, "-c", service], cwd=confined.PACKAGE.parent) as parent:
-        _wait_until((tmp_path / "pid").exists)
-        parent.kill()
-    pid = int((tmp_path / "pid").read_text())
-    _wait_until(lambda: not _alive(pid))
-
-
-def test_confined__program_that_is_missing__is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(confined.ProgramNotStarted):
-        confined.run([str(tmp_path / "none")], LIMITS, folder=tmp_path, readable=[])
-    assert confine.EXIT_NOT_STARTED == 127
 
 
 def test_render__configured_ffmpeg_that_is_missing__is_not_the_files_fault(
