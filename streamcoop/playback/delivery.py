@@ -3,72 +3,117 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
-from typing import Any
+from urllib.parse import quote
 
 from anyio import to_thread
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ledger.errors import DomainError
-from streamcoop.adapters.objects import ObjectStore
+from streamcoop import metrics
+from streamcoop.adapters.objects import ObjectMissing, ObjectStore
+from streamcoop.catalogue.storage import StorageUnavailable, storing
 from streamcoop.clock import now
 from streamcoop.playback.ranges import ByteRange, parse
 from streamcoop.playback.rule import Meter
+from streamcoop.settings import settings
 
 log = logging.getLogger(__name__)
 
-# Read in blocks larger than a step, so that a paced stream goes to its thread once in many seconds.
+# Each block is read in a thread of its own. A paced stream holds one all the while: some four seconds of music.
 BLOCK_BYTES = 256 * 1024
+PACED_BLOCK_BYTES = 64 * 1024
 NAP_S_MAX = 5.0
 NAP_S_MIN = 0.01
-_HEADERS = {"Accept-Ranges": "bytes", "Cache-Control": "private, no-store"}
+_KEPT_BY_NOBODY = {"Cache-Control": "private, no-store"}
 
 
-async def read_blocks(store: ObjectStore, key: str, start: int, end: int) -> AsyncIterator[bytes]:
-    """Bytes [start, end) of an object, in blocks, read in a thread."""
-    for at in range(start, end, BLOCK_BYTES):
-        stop = min(at + BLOCK_BYTES, end)
-        yield await to_thread.run_sync(lambda a=at, z=stop: b"".join(store.open_range(key, a, z)))  # type: ignore[misc]
-
-
-def whole(
-    store: ObjectStore, key: str, size: int, content_type: str, range_header: str | None, filename: str | None = None
+async def whole(
+    request: Request, key: str, size: int, content_type: str, range_header: str | None, filename: str | None = None
 ) -> Response:
     """An object without pacing: for owners, for previews, and for downloads (`filename`).
 
-    A folder's file goes out as a file response; another store's object in blocks. Raises RangeNotSatisfiable.
+    Where `accel_location` is set, the proxy in front is told to send it. Raises RangeNotSatisfiable and
+    StorageUnavailable.
     """
-    asked = parse(range_header, size)
-    path: Path | None = store.local_path(key)
-    if path is not None:
-        return _FileRange(path, asked, media_type=content_type, filename=filename, headers=_HEADERS)
-    headers = _HEADERS | {"Content-Length": str(asked.length)}
-    if filename:
-        headers["Content-Disposition"] = FileResponse("", filename=filename).headers["content-disposition"]
-    if asked.partial:
-        headers["Content-Range"] = asked.content_range(size)
-    status = HTTPStatus.PARTIAL_CONTENT if asked.partial else HTTPStatus.OK
-    return StreamingResponse(read_blocks(store, key, asked.start, asked.end), status, headers, content_type)
+    store: ObjectStore = request.app.state.objects
+    headers = {**_KEPT_BY_NOBODY, "Content-Type": content_type}
+    if filename is not None:
+        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
+    # Objects are never changed, so the key tells one from another.
+    etag = f'"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
+    # Before the range is judged: one that does not hold is no reason to refuse anything.
+    if request.headers.get("if-range", etag) != etag:
+        range_header = None
+    asked, location = parse(range_header, size, request.method), settings().accel_location
+    # A range that we take for none a proxy may take for another; and an S3 signs for one method.
+    if location is not None and (range_header is None or asked.partial) and request.method == "GET":
+        with storing():
+            # In a thread, for credentials may have to be fetched.
+            path = key if store.local_path(key) else await to_thread.run_sync(store.presigned_path, key)
+        return Response(headers={**headers, "X-Accel-Redirect": location + path})
+    return ObjectResponse(store, key, asked, size, {**headers, "ETag": etag})
 
 
-class _FileRange(FileResponse):
-    """A file of which the range we have read from the header is sent, so that every answer reads that header alike."""
+class ObjectResponse(Response):
+    """A range of an object.
 
-    def __init__(self, path: Path, asked: ByteRange, **about: Any) -> None:
-        super().__init__(path, **about)
-        self._asked = asked
+    Its first block is read before the status is sent: a store that fails is StorageUnavailable. Where it fails later
+    the connection ends short of its length, and the client asks for the rest.
+    """
+
+    block_bytes = BLOCK_BYTES
+
+    def __init__(self, store: ObjectStore, key: str, asked: ByteRange, size: int, headers: dict[str, str]) -> None:
+        super().__init__(status_code=HTTPStatus.PARTIAL_CONTENT if asked.partial else HTTPStatus.OK, headers=headers)
+        self.headers["Accept-Ranges"] = "bytes"
+        self.headers["Content-Length"] = str(asked.length)
+        if asked.partial:
+            self.headers["Content-Range"] = asked.content_range(size)
+        self._store, self._key, self._asked = store, key, asked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it; a client whose If-Range does not hold gets the whole."""
-        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
-        if self._asked.partial:
-            headers.append((b"range", f"bytes={self._asked.start}-{self._asked.end - 1}".encode()))
-        await super().__call__({**scope, "headers": headers}, receive, send)
+        """Send the range; stop when the client hangs up."""
+        block = await self._read(self._asked.start)
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+            return
+        hung_up = asyncio.create_task(_hang_up(receive))
+        sending = asyncio.create_task(self._send(block, send))
+        try:
+            await asyncio.wait({hung_up, sending}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+        except StorageUnavailable:
+            log.warning("audio ended short of its length")
+        finally:
+            for task in (hung_up, sending):
+                task.cancel()
+            await asyncio.gather(hung_up, sending, return_exceptions=True)
+
+    async def _read(self, at: int) -> bytes:
+        """A block of the range; empty at its end. Raises StorageUnavailable, also where the object ends before it."""
+        end = min(at + self.block_bytes, self._asked.end)
+        with storing():
+            block = await to_thread.run_sync(lambda: b"".join(self._store.open_range(self._key, at, end)))
+            if at + len(block) != end:
+                raise ObjectMissing(f"{self._key}: cut off at {at + len(block)}")
+        return block
+
+    async def _send(self, block: bytes, send: Send) -> None:
+        at = self._asked.start
+        while block:
+            at += len(block)
+            more = at < self._asked.end
+            await send({"type": "http.response.body", "body": block, "more_body": more})
+            block = await self._read(at) if more else b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +129,7 @@ class Play:
     record: Callable[[], Awaitable[object]]
 
 
-class PacedResponse(Response):
+class PacedResponse(ObjectResponse):
     """One range of a metered rendition, sent no faster than the listening rule allows.
 
     Bytes beyond the free part are sent only once the play is recorded. A response that gets there
@@ -95,37 +140,22 @@ class PacedResponse(Response):
     def __init__(
         self, store: ObjectStore, key: str, content_type: str, asked: ByteRange, play: Play, recorded: bool
     ) -> None:
-        super().__init__(status_code=HTTPStatus.PARTIAL_CONTENT if asked.partial else HTTPStatus.OK, headers=_HEADERS)
-        self.headers["Content-Type"] = content_type
-        self.headers["Content-Length"] = str(asked.length)
-        if asked.partial:
-            self.headers["Content-Range"] = asked.content_range(play.meter.size)
-        self._store, self._key, self._asked, self._play, self._recorded = store, key, asked, play, recorded
+        super().__init__(store, key, asked, play.meter.size, {**_KEPT_BY_NOBODY, "Content-Type": content_type})
+        self.block_bytes = max(PACED_BLOCK_BYTES, play.meter.step_bytes)
+        self._play, self._recorded = play, recorded
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the range; stop when the client hangs up."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        if scope["method"] == "HEAD":
-            await send({"type": "http.response.body", "body": b""})
-            return
-        hung_up = asyncio.create_task(_hang_up(receive))
-        sending = asyncio.create_task(self._send_paced(send))
-        try:
-            await asyncio.wait({hung_up, sending}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-        finally:
-            for task in (hung_up, sending):
-                task.cancel()
-            await asyncio.gather(hung_up, sending, return_exceptions=True)
+    async def _send(self, block: bytes, send: Send) -> None:
+        with metrics.STREAMS.track_inprogress():
+            await self._send_paced(block, send)
 
-    async def _send_paced(self, send: Send) -> None:
-        at, block, block_start = self._asked.start, b"", self._asked.start
+    async def _send_paced(self, block: bytes, send: Send) -> None:
+        at = block_start = self._asked.start
         recorded_at, recorded_from_ms = at, _now_ms()
         meter, play = self._play.meter, self._play
+        step_bytes, free_bytes = meter.step_bytes, meter.free_bytes
         while at < self._asked.end:
             now_ms = _now_ms()
-            if not self._recorded and at >= meter.free_bytes and now_ms >= play.counts_from_ms:
+            if not self._recorded and at >= free_bytes and now_ms >= play.counts_from_ms:
                 try:
                     await play.record()
                 except DomainError as refused:
@@ -136,13 +166,13 @@ class PacedResponse(Response):
                 limit = meter.sendable_recorded(recorded_at, _now_ms() - recorded_from_ms)
             else:
                 limit = meter.sendable(now_ms - play.opened_ms)
-            stop = min(at + meter.step_bytes, self._asked.end)
-            if not self._recorded and at < meter.free_bytes:
-                stop = min(stop, meter.free_bytes)
+            stop = min(at + step_bytes, self._asked.end)
+            if not self._recorded and at < free_bytes:
+                stop = min(stop, free_bytes)
             if limit < stop:
-                await asyncio.sleep(self._nap_s(now_ms))
+                await asyncio.sleep(self._nap_s(stop - limit, now_ms))
                 continue
-            if stop > block_start + len(block) or not block:
+            if stop > block_start + len(block):
                 block_start, block = at, await self._read(at)
             await send(
                 {"type": "http.response.body", "body": block[at - block_start : stop - block_start], "more_body": True}
@@ -150,17 +180,13 @@ class PacedResponse(Response):
             at = stop
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _read(self, at: int) -> bytes:
-        end = min(at + max(BLOCK_BYTES, self._play.meter.step_bytes), self._asked.end)
-        return await to_thread.run_sync(lambda: b"".join(self._store.open_range(self._key, at, end)))
-
-    def _nap_s(self, now_ms: int) -> float:
-        """Until about half a step more may be sent; until T at the free part's end."""
+    def _nap_s(self, missing_bytes: int, now_ms: int) -> float:
+        """Until about so many bytes more may be sent, which is never slower than real time; at most until T."""
         meter = self._play.meter
-        step_s = meter.step_bytes * meter.duration_ms / max(meter.size, 1) / 1000
-        until_counted_s = (self._play.counts_from_ms - now_ms) / 1000
-        nap_s = step_s / 2 if self._recorded or until_counted_s <= 0 else min(step_s / 2, until_counted_s)
-        return max(min(nap_s, NAP_S_MAX), NAP_S_MIN)
+        missing_ms = missing_bytes * meter.duration_ms // max(meter.size - meter.header_bytes, 1)
+        until_counted_ms = self._play.counts_from_ms - now_ms
+        nap_ms = missing_ms if self._recorded or until_counted_ms <= 0 else min(missing_ms, until_counted_ms)
+        return max(min(nap_ms / 1000, NAP_S_MAX), NAP_S_MIN)
 
 
 async def _hang_up(receive: Receive) -> None:

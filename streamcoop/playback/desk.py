@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import time
 from collections import OrderedDict
 from contextlib import suppress
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from psycopg import AsyncConnection
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
@@ -26,7 +28,9 @@ from ledger.recording import Claim, Recorded
 from ledger.store import recording
 from ledger.store.recording import Outcome
 from ledger.tariff import Tariff
+from streamcoop import metrics, tracing
 from streamcoop.clock import now
+from streamcoop.database import ReadOnly
 from streamcoop.playback.rule import Rule
 from streamcoop.problems import register
 from streamcoop.settings import Settings
@@ -35,11 +39,14 @@ log = logging.getLogger(__name__)
 
 LANES = 2
 WAITING_MAX = 10_000
+# At shutdown: what still waits is a few batches.
+DRAIN_S_MAX = 5.0
 RECORDED_KEPT_MAX = 100_000
 TARIFFS_KEPT_MAX = 240
 
 _FOUNDING = """
-    select credit_price_micro, currency, minor_digits, epoch_seconds, listen_ms_max, free_extra_ms, token_ms_min
+    select credit_price_micro, currency, minor_digits, epoch_seconds, first_epoch, listen_ms_max, free_extra_ms,
+           token_ms_min
       from ledger.founding
 """
 _TARIFF = """
@@ -73,6 +80,7 @@ class PlaybackDesk:
         self.secret_key = base64.b64decode(settings.secret_key.get_secret_value())
         self._waiting: list[tuple[Claim, asyncio.Future[Outcome]]] = []
         self._wake = asyncio.Event()
+        self._open = True
         self._lanes: list[asyncio.Task[None]] = []
         self._recorded: OrderedDict[UUID, None] = OrderedDict()
         self._tariffs: OrderedDict[int, Tariff] = OrderedDict()
@@ -83,13 +91,17 @@ class PlaybackDesk:
         if founding is None:
             raise RuntimeError("no co-op is founded in this database: run `streamcoop found`")
         self.rule = Rule(founding["listen_ms_max"], founding["free_extra_ms"], founding["token_ms_min"])
-        self.calendar = Calendar(founding["epoch_seconds"])
+        self.calendar = Calendar(founding["epoch_seconds"], founding["first_epoch"])
         self.credit_price = CreditPrice(founding["credit_price_micro"])
         self.currency = founding["currency"]
         self._lanes = [asyncio.create_task(self._lane(), name=f"recording lane {n}") for n in range(LANES)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        # A claim that still waits is recorded, whether or not its requester is there to be told.
+        self._open = False
+        self._wake.set()
+        await asyncio.wait(self._lanes, timeout=DRAIN_S_MAX)
         for lane in self._lanes:
             lane.cancel()
         await asyncio.gather(*self._lanes, return_exceptions=True)
@@ -128,33 +140,44 @@ class PlaybackDesk:
         return await future
 
     async def _lane(self) -> None:
-        while True:
+        while self._open or self._waiting:
             await self._wake.wait()
             batch = self._waiting[: recording.BATCH_MAX]
             del self._waiting[: recording.BATCH_MAX]
-            if not self._waiting:
+            if not self._waiting and self._open:
                 self._wake.clear()
             if batch:
                 await self._record_batch(batch)
 
     async def _record_batch(self, batch: list[tuple[Claim, asyncio.Future[Outcome]]]) -> None:
+        begun_ns = time.time_ns()
         try:
             async with self.pool.connection() as conn:
                 outcomes = await recording.record(conn, [claim for claim, _ in batch], self._tariffs.__getitem__, now())
-        except BaseException as error:
+        except BaseException as failure:
+            error = ReadOnly() if isinstance(failure, ReadOnlySqlTransaction) else failure
             # The transaction rolled back, or its commit's answer was lost: either way asking again is safe.
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error if isinstance(error, Exception) else ConnectionError("shutting down"))
             if not isinstance(error, Exception):
                 raise
+            if isinstance(error, ReadOnly):
+                return
             log.warning("batch not recorded", extra={"error": type(error).__name__, "plays": len(batch)})
             return
+        recorded = 0
         for (claim, future), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome.decision, Recorded):
                 self._remember(claim.play_id)
+                recorded += not outcome.repeated
+            else:
+                metrics.PLAYS_REFUSED.labels(outcome.decision.reason).inc()
             with suppress(asyncio.InvalidStateError):
                 future.set_result(outcome)
+        metrics.PLAYS_RECORDED.inc(recorded)
+        metrics.RECORDING_SECONDS.observe((time.time_ns() - begun_ns) / 1e9)
+        tracing.done("record plays", begun_ns, plays=len(batch), recorded=recorded)
 
     def _remember(self, play_id: UUID) -> None:
         self._recorded[play_id] = None

@@ -37,14 +37,15 @@ class ByteRange:
         return f"bytes {self.start}-{self.end - 1}/{size}"
 
 
-def parse(header: str | None, size: int) -> ByteRange:
+def parse(header: str | None, size: int, method: str = "GET") -> ByteRange:
     """What part of `size` bytes is asked for.
 
-    A header that is malformed, reversed or names several ranges is ignored, as the RFC allows: the
-    whole file is the answer. Raises RangeNotSatisfiable for one past the end.
+    A header that is malformed, reversed, names several ranges or numbers of more than 19 digits is ignored, as the RFC
+    allows, and so is any with a method other than GET, as it demands: the whole file is the answer. Raises
+    RangeNotSatisfiable for one past the end.
     """
     whole = ByteRange(0, size, False)
-    asked = _ONE_RANGE.fullmatch(header) if header else None
+    asked = _ONE_RANGE.fullmatch(header) if header and method == "GET" else None
     if asked is None or asked.groups() == ("", ""):
         return whole
     first, last = asked.groups()

@@ -8,19 +8,18 @@ from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from ledger.recording import Recorded
 from ledger.store.recording import Outcome, standing_of
-from streamcoop.accounts.principals import Listener
-from streamcoop.catalogue.lookup import Playable
-from streamcoop.clock import Now
-from streamcoop.clock import now as clock
+from streamcoop.accounts.principals import SIGNED_IN_SOMEHOW, HotListener, Listener
+from streamcoop.catalogue.lookup import rendition_object
+from streamcoop.catalogue.storage import StorageUnavailable
+from streamcoop.clock import now
 from streamcoop.errors import NotFound, NotPermitted, NotSignedIn
 from streamcoop.playback import delivery, service
 from streamcoop.playback.desk import Overloaded, PlaybackDesk
 from streamcoop.playback.ranges import RangeNotSatisfiable, parse
-from streamcoop.playback.rule import Meter
 from streamcoop.playback.schemas import OpenPlay, PlayOut, RecordedOut, RecordPlay
 from streamcoop.playback.tokens import TOKEN_LENGTH_MAX, PlayToken, PlayTokenExpired, PlayTokenRefused
 from streamcoop.problems import answers, slug
@@ -36,16 +35,16 @@ _DECIDED = (
     service.PlayIdReused,
     service.TooEarly,
 )
-_BY_TOKEN = (NotSignedIn, NotPermitted, PlayTokenRefused, PlayTokenExpired, NotFound, Overloaded)
+_BY_TOKEN = (NotSignedIn, NotPermitted, PlayTokenRefused, PlayTokenExpired, Overloaded)
 _AUDIO: dict[str, dict[str, str]] = {"audio/mpeg": {}, "audio/webm": {}}
 
 
+# Called rather than depended on: on the hot path a dependency costs more than what it does.
 def _desk(request: Request) -> PlaybackDesk:
     desk: PlaybackDesk = request.app.state.desk
     return desk
 
 
-Desk = Annotated[PlaybackDesk, Depends(_desk)]
 RangeHeader = Annotated[str | None, Header(alias="Range", description="One range of bytes (RFC 9110).")]
 
 
@@ -53,10 +52,12 @@ RangeHeader = Annotated[str | None, Header(alias="Range", description="One range
     "/api/v1/plays",
     status_code=201,
     responses=answers(NotSignedIn, NotPermitted, NotFound, service.NoRendition, service.AlreadyOwned),
+    openapi_extra=SIGNED_IN_SOMEHOW,
 )
-async def open_play(wanted: OpenPlay, listener: Listener, desk: Desk, now: Now) -> PlayOut:
+async def open_play(wanted: OpenPlay, listener: HotListener, request: Request) -> PlayOut:
     """Open a play: what it will cost, what is left until you own the track, and where its audio is. Charges nothing."""
-    opened = await service.open_play(desk, listener, wanted.track_id, wanted.kind, wanted.codec, now)
+    desk = _desk(request)
+    opened = await service.open_play(desk, listener, wanted.track_id, wanted.kind, wanted.codec, now())
     token, track, rule = opened.token, opened.track, desk.rule
     return PlayOut(
         play_id=token.play_id,
@@ -80,14 +81,19 @@ async def open_play(wanted: OpenPlay, listener: Listener, desk: Desk, now: Now) 
     )
 
 
-@router.post("/api/v1/plays/record", responses=answers(*_BY_TOKEN, *_DECIDED, service.NotMetered))
-async def record_play(wanted: RecordPlay, listener: Listener, desk: Desk, now: Now) -> RecordedOut:
+@router.post(
+    "/api/v1/plays/record",
+    responses=answers(*_BY_TOKEN, *_DECIDED, service.NotMetered),
+    openapi_extra=SIGNED_IN_SOMEHOW,
+)
+async def record_play(wanted: RecordPlay, listener: HotListener, request: Request) -> RecordedOut:
     """Make a play count: from T after its opening, or at once when skipping ahead; a buy-out at once.
 
     Safe to repeat: the same play is counted once and answered alike.
     """
-    token = service.read_token(desk, wanted.play_token, listener, now)
-    return _recorded(desk, await service.record_play(desk, token, wanted.skip_ahead, now))
+    desk, at = _desk(request), now()
+    token = service.read_token(desk, wanted.play_token, listener, at)
+    return _recorded(desk, await service.record_play(desk, token, wanted.skip_ahead, at))
 
 
 def _recorded(desk: PlaybackDesk, outcome: Outcome) -> RecordedOut:
@@ -112,18 +118,17 @@ def _recorded(desk: PlaybackDesk, outcome: Outcome) -> RecordedOut:
 @router.get(
     "/stream/{play_token}",
     response_class=Response,
-    responses=answers(*_BY_TOKEN, *_DECIDED, RangeNotSatisfiable)
+    responses=answers(*_BY_TOKEN, *_DECIDED, RangeNotSatisfiable, StorageUnavailable)
     | {
         200: {"content": _AUDIO, "description": "The whole rendition."},
         206: {"content": _AUDIO, "description": "A range of it."},
     },
+    openapi_extra=SIGNED_IN_SOMEHOW,
 )
 async def stream(
     play_token: Annotated[str, Path(max_length=TOKEN_LENGTH_MAX)],
-    listener: Listener,
-    desk: Desk,
+    listener: HotListener,
     request: Request,
-    now: Now,
     range_header: RangeHeader = None,
     skip_ahead: Annotated[bool, Query(description="Count the play at once, to jump beyond the free part.")] = False,
 ) -> Response:
@@ -131,89 +136,75 @@ async def stream(
 
     Asking for bytes beyond the free part records the play; before T that is refused with 425.
     """
-    token = service.read_token(desk, play_token, listener, now)
+    desk, at = _desk(request), now()
+    token = service.read_token(desk, play_token, listener, at)
     if token.kind == "buyout":  # listening must never buy a track by itself
         raise PlayTokenRefused
-    async with desk.pool.connection() as conn:
-        track = await service.find_track(conn, token.track_id, listener)
-    rendition = track.renditions.get(token.codec)
-    if rendition is None:
-        raise service.NoRendition(codec=token.codec)
-    store = request.app.state.objects
+    store, meter = request.app.state.objects, token.meter
+    key, content_type = rendition_object(token.track_id, token.codec)
     if not token.metered:
-        return delivery.whole(store, rendition.object_key, rendition.size, rendition.content_type, range_header)
-    meter = _meter(desk, track, token)
-    asked = parse(range_header, rendition.size)
+        return await delivery.whole(request, key, meter.size, content_type, range_header)
+    # No ETag goes with a metered play, so there is none that If-Range could name.
+    wanted = None if "if-range" in request.headers else range_header
+    asked = parse(wanted, meter.size, request.method)
     recorded = desk.is_recorded(token.play_id)
     if not recorded and request.method == "GET" and (asked.start >= meter.free_bytes or skip_ahead):
-        await service.record_play(desk, token, skip_ahead, now)
+        await service.record_play(desk, token, skip_ahead, at)
         recorded = True
     play = delivery.Play(
         meter=meter,
         opened_ms=token.opened_ms,
-        counts_from_ms=token.opened_ms + meter.listen_ms,
+        counts_from_ms=token.counts_from_ms,
         record=partial(_record_in_mid_stream, desk, token),
     )
-    return delivery.PacedResponse(store, rendition.object_key, rendition.content_type, asked, play, recorded)
+    return delivery.PacedResponse(store, key, content_type, asked, play, recorded)
 
 
 async def _record_in_mid_stream(desk: PlaybackDesk, token: PlayToken) -> None:
     # Whoever has come to own the track meanwhile, on another device, may hear it to the end.
     with suppress(service.AlreadyOwned):
-        await service.record_play(desk, token, False, clock())
-
-
-def _meter(desk: PlaybackDesk, track: Playable, token: PlayToken) -> Meter:
-    rendition = track.renditions[token.codec]
-    return Meter(
-        size=rendition.size,
-        header_bytes=rendition.header_bytes,
-        duration_ms=rendition.duration_ms,
-        listen_ms=desk.rule.listen_ms(track.duration_ms),
-        free_ms=desk.rule.free_ms(track.duration_ms),
-    )
+        await service.record_play(desk, token, False, now())
 
 
 @router.head("/api/v1/tracks/{track_id}/preview", include_in_schema=False)
 @router.get(
     "/api/v1/tracks/{track_id}/preview",
     response_class=Response,
-    responses=answers(NotFound, RangeNotSatisfiable)
+    responses=answers(NotFound, RangeNotSatisfiable, StorageUnavailable)
     | {200: {"content": {"audio/mpeg": {}}, "description": "The preview."}, 206: {"content": {"audio/mpeg": {}}}},
 )
-async def preview(track_id: UUID, desk: Desk, request: Request, range_header: RangeHeader = None) -> Response:
+async def preview(track_id: UUID, request: Request, range_header: RangeHeader = None) -> Response:
     """The beginning of a published track, for anybody."""
-    async with desk.pool.connection() as conn:
+    async with _desk(request).pool.connection() as conn:
         track = await service.find_track(conn, track_id, None)
     clip = track.renditions.get("preview")
     if clip is None or track.release_state != "published":
         raise NotFound
-    return delivery.whole(request.app.state.objects, clip.object_key, clip.size, clip.content_type, range_header)
+    return await delivery.whole(request, clip.object_key, clip.size, clip.content_type, range_header)
 
 
 @router.head("/api/v1/tracks/{track_id}/original", include_in_schema=False)
 @router.get(
     "/api/v1/tracks/{track_id}/original",
     response_class=Response,
-    responses=answers(NotSignedIn, NotPermitted, NotFound, RangeNotSatisfiable)
+    responses=answers(NotSignedIn, NotPermitted, NotFound, RangeNotSatisfiable, StorageUnavailable)
     | {
         200: {"content": {"audio/*": {}}, "description": "The file as uploaded."},
         206: {"content": {"audio/*": {}}, "description": "A range of it."},
     },
 )
-async def original(
-    track_id: UUID, listener: Listener, desk: Desk, request: Request, now: Now, range_header: RangeHeader = None
-) -> Response:
+async def original(track_id: UUID, listener: Listener, request: Request, range_header: RangeHeader = None) -> Response:
     """Download the original of a track you own, byte for byte as its artist uploaded it."""
-    epoch = desk.calendar.epoch_at(now)
+    desk, at = _desk(request), now()
+    epoch = desk.calendar.epoch_at(at)
     tariff = await desk.tariff_in(epoch)
     async with desk.pool.connection() as conn:
         track = await service.find_track(conn, track_id, listener)
-        standing = await standing_of(conn, listener.user_id, track_id, epoch, now)
+        standing = await standing_of(conn, listener.user_id, track_id, epoch, at)
     if track.artist_owner_id != listener.user_id and not tariff.owns(standing.progress[track_id]):
         raise NotFound
-    return delivery.whole(
-        request.app.state.objects,
+    return await delivery.whole(
+        request,
         track.original_key,
         track.original_size,
         track.original_content_type,

@@ -15,10 +15,12 @@ from ledger.ids import new_id
 from ledger.recording import Claim, Kind, Recorded, Refused, Standing, decide, quote
 from ledger.store.recording import Outcome, standing_of
 from ledger.tariff import Progress, Tariff
+from streamcoop import metrics
 from streamcoop.accounts.principals import Principal
-from streamcoop.catalogue.lookup import Playable, playable
+from streamcoop.catalogue.lookup import Playable, PlayableRendition, playable
 from streamcoop.errors import NotFound
 from streamcoop.playback.desk import PlaybackDesk
+from streamcoop.playback.rule import Meter, Rule
 from streamcoop.playback.tokens import Codec, PlayToken, PlayTokenRefused, seal, unseal
 from streamcoop.problems import register
 
@@ -81,6 +83,8 @@ REFUSALS: dict[str, type[DomainError]] = {
     "already-owned": AlreadyOwned,
     "id-reused": PlayIdReused,
 }
+for _reason in REFUSALS:
+    metrics.PLAYS_REFUSED.labels(_reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +142,20 @@ async def open_play(
         track_id=track_id,
         price_micro=price_micro,
         expires_ms=_ms(now) + desk.rule.token_ms(track.duration_ms),
+        meter=_meter(desk.rule, track, track.renditions[codec]),
     )
     refused = None if free else _refusal(token, desk, standing, tariff)
     return Opened(token, seal(token, desk.secret_key), track, progress, tariff, tariff.left_micro(progress), refused)
+
+
+def _meter(rule: Rule, track: Playable, rendition: PlayableRendition) -> Meter:
+    return Meter(
+        size=rendition.size,
+        header_bytes=rendition.header_bytes,
+        duration_ms=rendition.duration_ms,
+        listen_ms=rule.listen_ms(track.duration_ms),
+        free_ms=rule.free_ms(track.duration_ms),
+    )
 
 
 def _refusal(token: PlayToken, desk: PlaybackDesk, standing: Standing, tariff: Tariff) -> Refused | None:
@@ -174,13 +189,6 @@ def read_token(desk: PlaybackDesk, text: str, listener: Principal, now: datetime
     return token
 
 
-def wait_ms(desk: PlaybackDesk, token: PlayToken, track: Playable, now: datetime) -> int:
-    """How long until the play counts, by the server's clock; zero once it does. A buy-out counts at once."""
-    if token.kind == "buyout":
-        return 0
-    return max(token.opened_ms + desk.rule.listen_ms(track.duration_ms) - _ms(now), 0)
-
-
 async def record_play(desk: PlaybackDesk, token: PlayToken, skip_ahead: bool, now: datetime) -> Outcome:
     """Make a play count. Raises TooEarly before T (unless skipping ahead) and the refusals of `decide`.
 
@@ -188,14 +196,9 @@ async def record_play(desk: PlaybackDesk, token: PlayToken, skip_ahead: bool, no
     """
     if not token.metered:
         raise NotMetered
-    if not skip_ahead and token.kind == "play":
-        async with desk.pool.connection() as conn:
-            track = await playable(conn, token.track_id)
-        if track is None:
-            raise NotFound
-        early_ms = wait_ms(desk, token, track, now)
-        if early_ms and not await desk.has_recorded(token.play_id):
-            raise TooEarly(retry_after_s=-(-early_ms // 1000), retry_after_ms=early_ms)
+    early_ms = token.counts_from_ms - _ms(now)
+    if early_ms > 0 and not skip_ahead and not await desk.has_recorded(token.play_id):
+        raise TooEarly(retry_after_s=-(-early_ms // 1000), retry_after_ms=early_ms)
     return accepted(desk, await desk.record(claim_of(token, desk)))
 
 

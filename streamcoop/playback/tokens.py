@@ -1,7 +1,8 @@
 """Play tokens: opaque, encrypted and authenticated, bound to a listener and her session.
 
-Opening a play writes nothing; all that was promised stands in the token. Being ciphertext, it can
-stand in an address without telling an access log who listens to what.
+Opening a play writes nothing; all that was promised stands in the token, and all that streaming and
+recording it need, so that neither looks the track up again. Being ciphertext, it can stand in an
+address without telling an access log who listens to what.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from ledger.errors import DomainError
 from ledger.ids import minted_ms
 from ledger.recording import Kind
+from streamcoop.playback.rule import Meter
 from streamcoop.problems import register
 
 Codec = Literal["mp3", "opus"]
 
 TOKEN_LENGTH_MAX = 300
 _DAY_MS = 86_400_000
-_FORM = struct.Struct(">BBBxH16s16s16s16sqq")
-_FORM_VERSION = 1
+_FORM = struct.Struct(">BBBxH16s16s16s16sqqqIIII")
+_FORM_VERSION = 2
 _NONCE_BYTES = 12
 _KINDS: tuple[Kind, ...] = ("play", "buyout")
 _CODECS: tuple[Codec, ...] = ("mp3", "opus")
@@ -50,7 +52,10 @@ register({PlayTokenRefused: HTTPStatus.FORBIDDEN, PlayTokenExpired: HTTPStatus.G
 
 @dataclass(frozen=True, slots=True)
 class PlayToken:
-    """What was promised when a play was opened. `price_micro` = 0: not metered (owned, or the listener's own)."""
+    """What was promised when a play was opened. `price_micro` = 0: not metered (owned, or the listener's own).
+
+    `meter` measures the rendition of `codec`: it never changes, nor does the rule.
+    """
 
     kind: Kind
     codec: Codec
@@ -61,11 +66,17 @@ class PlayToken:
     track_id: UUID
     price_micro: int
     expires_ms: int
+    meter: Meter
 
     @property
     def opened_ms(self) -> int:
         """When the play was opened (its id was minted then), in milliseconds since 1970."""
         return minted_ms(self.play_id)
+
+    @property
+    def counts_from_ms(self) -> int:
+        """When the play begins to count: T after its opening, a buy-out at once."""
+        return self.opened_ms + (self.meter.listen_ms if self.kind == "play" else 0)
 
     @property
     def metered(self) -> bool:
@@ -93,6 +104,11 @@ def seal(token: PlayToken, secret_key: bytes) -> str:
         token.track_id.bytes,
         token.price_micro,
         token.expires_ms,
+        token.meter.size,
+        token.meter.header_bytes,
+        token.meter.duration_ms,
+        token.meter.listen_ms,
+        token.meter.free_ms,
     )
     day = token.opened_ms // _DAY_MS
     header = day.to_bytes(4, "big") + secrets.token_bytes(_NONCE_BYTES)
@@ -111,7 +127,9 @@ def unseal(text: str, secret_key: bytes, now_ms: int) -> PlayToken:
         if not -1 <= now_ms // _DAY_MS - day <= 31:
             raise PlayTokenExpired
         form = _cipher(secret_key, day).decrypt(header[4:], rest, header)
-        version, kind, codec, ordinal, play, listener, session, track, price_micro, expires_ms = _FORM.unpack(form)
+        version, kind, codec, ordinal, play, listener, session, track, price_micro, expires_ms, *measures = (
+            _FORM.unpack(form)
+        )
     except (InvalidTag, ValueError, binascii.Error, struct.error) as forged:
         raise PlayTokenRefused from forged
     if version != _FORM_VERSION:
@@ -128,4 +146,5 @@ def unseal(text: str, secret_key: bytes, now_ms: int) -> PlayToken:
         track_id=UUID(bytes=track),
         price_micro=price_micro,
         expires_ms=expires_ms,
+        meter=Meter(*measures),
     )

@@ -36,6 +36,7 @@ from streamcoop.governance import routes as governance
 from streamcoop.membership import models as member_tables
 from streamcoop.membership import routes as membership
 from streamcoop.settings import settings
+from streamcoop.traffic import Allowance
 from tests.conftest import Database
 from tests.embedded.chain_process import ChainProcess, running_chain, write_key
 from tests.membership.node import Node, standing_before
@@ -174,7 +175,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
 @pytest.fixture
 def coop(chain: Chain, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Coop]:
     """A co-op founded in an empty database, with an empty membership contract."""
-    contract = _deploy(chain)
+    contract = deploy(chain)
     with standing_before(chain.process.rpc_url) as node:
         _configure(monkeypatch, chain, database, node, contract, tmp_path)
         with _own_connections(database):
@@ -188,7 +189,8 @@ def coop(chain: Chain, database: Database, tmp_path: Path, monkeypatch: pytest.M
                 yield Coop(client, node, standing, chain.registrar, contract, worker)
 
 
-def _deploy(chain: Chain) -> str:
+def deploy(chain: Chain) -> str:
+    """A new membership contract's address."""
     compiled = json.loads(CONTRACT_FILE.read_text(encoding="utf-8"))
     web3 = Web3(HTTPProvider(chain.process.rpc_url))
     new = web3.eth.contract(abi=compiled["abi"], bytecode=compiled["bytecode"]).constructor(chain.registrar.address)
@@ -253,6 +255,7 @@ def _app(standing: Clock) -> FastAPI:
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         app.state.principals = PrincipalCache()
+        app.state.accounts = Allowance(0)
         async with async_pool() as pool:
             app.state.pool = pool
             yield
@@ -261,5 +264,5 @@ def _app(standing: Clock) -> FastAPI:
     problems.install(app)
     for feature in (accounts, membership, governance):
         app.include_router(feature.router)
-    app.dependency_overrides[clock.now] = standing.now
+    app.dependency_overrides[clock.of_request] = standing.now
     return app

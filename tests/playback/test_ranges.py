@@ -53,6 +53,16 @@ def test_a_range_past_the_end_is_refused(header: str) -> None:
         parse(header, SIZE)
 
 
+@pytest.mark.parametrize("header", ["bytes=0-9", "bytes=1000-"])
+def test_a_range_is_heeded_for_get_alone(header: str) -> None:
+    assert parse(header, SIZE, "HEAD") == WHOLE
+
+
+@pytest.mark.parametrize("header", [f"bytes=0-{10**19}", f"bytes={10**19}-"])
+def test_a_number_too_long_to_be_meant_is_ignored(header: str) -> None:
+    assert parse(header, SIZE) == WHOLE
+
+
 @given(st.text(max_size=60), st.integers(0, 10_000))
 def test_no_header_whatever_leads_outside_the_file(header: str, size: int) -> None:
     try:

@@ -11,14 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.ids import uuid7
+from streamcoop.playback.rule import Meter
 from streamcoop.playback.tokens import PlayToken, PlayTokenExpired, PlayTokenRefused, seal, unseal
 
 KEY = b"k" * 32
 OPENED_MS = 1_790_000_000_000
+METER = Meter(size=3_840_600, header_bytes=600, duration_ms=240_000, listen_ms=45_000, free_ms=60_000)
 
 
 def a_token(**changes: object) -> PlayToken:
-    token = PlayToken("play", "mp3", 3, uuid7(OPENED_MS, 7), uuid4(), uuid4(), uuid4(), 8_000, OPENED_MS + 1_800_000)
+    token = PlayToken(
+        "play", "mp3", 3, uuid7(OPENED_MS, 7), uuid4(), uuid4(), uuid4(), 8_000, OPENED_MS + 1_800_000, METER
+    )
     return dataclasses.replace(token, **changes)  # type: ignore[arg-type]
 
 
@@ -28,6 +32,7 @@ def test_what_was_promised_comes_back(kind: str, codec: str) -> None:
     token = a_token(kind=kind, codec=codec)
     assert unseal(seal(token, KEY), KEY, OPENED_MS + 1) == token
     assert token.opened_ms == OPENED_MS
+    assert token.counts_from_ms == OPENED_MS + (METER.listen_ms if kind == "play" else 0)
 
 
 def test_two_tokens_of_the_same_play_do_not_look_alike() -> None:
