@@ -19,4 +19,5 @@ ENV STREAMCOOP_FFMPEG=/usr/bin/ffmpeg \
     PYTHONUNBUFFERED=1
 USER streamcoop
 EXPOSE 8000
-CMD ["uvicorn", "streamcoop.app:create_app", "--factory", "--host", "0.0.0.0", "--port", "8000", "--no-access-log", "--timeout-graceful-shutdown", "30"]
+# Only the proxy reaches this port; it overwrites what a client says of its own address.
+CMD ["streamcoop", "serve", "--host", "0.0.0.0", "--port", "8000", "--grace", "30", "--trusted-proxies", "*"]

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MUSIC := build/debian-music
 
-.PHONY: help run demo test lint format lock clean
+.PHONY: help run demo test bench faults fuzz test-production-parts lint audit format lock clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -20,11 +20,50 @@ test: $(VENV)/installed-dev ## The whole test suite
 	@$(BIN)/python -m tests.debian_music $(MUSIC)
 	@STREAMCOOP_TEST_MUSIC=$(MUSIC) $(BIN)/python -m pytest
 
-lint: $(VENV)/installed-dev ## Style, types, import rules
+# What crosses a part's boundary: all SQL, every route through nginx, every task, objects, chain. Left out: what is pure,
+# what is about the embedded parts, and what `make test` already holds against the same server (the object stores).
+PRODUCTION_TESTS := tests/production tests/api tests/service tests/demo tests/workers tests/catalogue tests/membership \
+    tests/governance tests/royalties tests/payouts tests/ledger/test_posting.py tests/ledger/test_recording.py \
+    tests/ledger/test_settling.py tests/ledger/test_closing.py tests/ledger/test_checking.py tests/ledger/test_terms.py \
+    tests/test_migrations.py
+
+test-production-parts: $(VENV)/installed-dev contracts/node_modules/.package-lock.json ## The same on PostgreSQL 15, RabbitMQ, S3, anvil, nginx
+	@$(BIN)/python -m tests.debian_parts
+	@STREAMCOOP_TEST_PARTS=production $(BIN)/python -m pytest $(PRODUCTION_TESTS)
+
+contracts/node_modules/.package-lock.json: contracts/package-lock.json
+	@npm ci --prefix contracts
+	@touch $@
+
+SEED ?= 1
+ROUNDS ?= 200
+CASES ?= 3000
+
+bench: $(VENV)/installed-dev ## How fast it is, each figure beside its control: QUICK=1; figures in build/bench.json
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+faults: $(VENV)/installed-dev ## Kills, full disks, cut networks: SEED=1 ROUNDS=200; figures in build/faults.json
+	@$(BIN)/python -m tests.faults --seed $(SEED) --rounds $(ROUNDS)
+
+fuzz: $(VENV)/installed-dev ## Mutated uploads, ranges, tokens: SEED=1 CASES=3000; what fails is kept in build/fuzz
+	@$(BIN)/python -m tests.fuzz --seed $(SEED) --cases $(CASES)
+
+lint: $(VENV)/installed-dev ## Style, types, import rules, dangerous calls, pins and licences of the dependencies
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m pip check
+	@$(BIN)/python -m tests.dependencies
+
+# It has to ask: where no advisories can be had, it fails instead of finding nothing.
+audit: | $(VENV)/bin/python ## Known weaknesses of the dependencies (needs a registry that has advisories)
+	@rm -rf build/audit
+	@$(BIN)/python -m venv build/audit
+	@build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@for lock in requirements.lock requirements-dev.lock; do \
+	    build/audit/bin/pip-audit --strict --progress-spinner off --require-hashes --disable-pip --requirement $$lock || exit 1; \
+	done
 
 format: $(VENV)/installed-dev ## Bring the code into its form
 	@$(BIN)/ruff format .

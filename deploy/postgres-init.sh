@@ -8,4 +8,7 @@ create role streamcoop_app login password :'app_password';
 create database streamcoop owner streamcoop_owner;
 revoke connect on database streamcoop from public;
 grant connect on database streamcoop to streamcoop_app;
+-- Details of an error quote rows, and with them people.
+alter system set log_error_verbosity = 'terse';
+select pg_reload_conf();
 SQL

@@ -7,6 +7,8 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from streamcoop import metrics
+
 log = logging.getLogger(__name__)
 
 
@@ -21,21 +23,23 @@ class AccessLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun, status = time.monotonic(), 0
+        begun, answered, status = time.monotonic(), 0.0, 0
 
         async def noting(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], time.monotonic()
             await send(message)
 
         try:
             await self.app(scope, receive, noting)
         finally:
+            ended, route = time.monotonic(), getattr(scope.get("route"), "path", None)
+            metrics.count_request(scope["method"], route, status, (answered or ended) - begun)
             facts = {
                 "method": scope["method"],
-                "route": getattr(scope.get("route"), "path", None),
+                "route": route,
                 "status": status,
-                "ms": round((time.monotonic() - begun) * 1000),
+                "ms": round((ended - begun) * 1000),
             }
             log.info("request", extra=facts)

@@ -14,11 +14,14 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from ledger.errors import DomainError
+from ledger.store import terms
 from ledger.store.checking import Report, check_books
 from streamcoop import migrate as migrations
 from streamcoop.accounts import service as accounts
 from streamcoop.clock import now
 from streamcoop.database import engine, transaction
+from streamcoop.maintenance import readonly
+from streamcoop.maintenance.commands import backup_command, read_only_command, restore_command
 from streamcoop.settings import PREFIX, UnknownSetting, data_dir, settings
 
 OPERATOR_ROLES = ["listener", "operator", "treasurer"]
@@ -68,6 +71,18 @@ def run(host: str, port: int, operator_email: str) -> None:
 
 
 @main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65_535))
+@click.option("--grace", "grace_s", default=30, show_default=True, help="Seconds for what is under way at SIGTERM.")
+@click.option("--trusted-proxies", default="127.0.0.1", show_default=True, help="Addresses believed whom they serve.")
+def serve(host: str, port: int, grace_s: int, trusted_proxies: str) -> None:
+    """Run one API process on parts that run elsewhere, behind a proxy."""
+    from streamcoop.serving import serve as serve_api  # the other commands need no web server
+
+    serve_api(host, port, grace_s, trusted_proxies)
+
+
+@main.command()
 def migrate() -> None:
     """Bring the database to this version's schema (needs STREAMCOOP_DATABASE_OWNER_URL)."""
     owner_url = settings().database_owner_url
@@ -82,6 +97,10 @@ def migrate() -> None:
 @click.option("--operator-password-file", required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def found(operator_email: str, operator_password_file: Path) -> None:
     """Found the co-op with the settings' values, and make its first operator. Safe to repeat."""
+    with engine().connect() as conn:
+        if readonly.is_on(conn):
+            click.echo(f"{terms.founding(conn).coop_name} was founded before, and is read-only now.")
+            return
     password = operator_password_file.read_text(encoding="utf-8").strip()
     with transaction() as session:
         founded = migrations.found(session, settings(), now())
@@ -120,6 +139,24 @@ def _print_report(report: Report) -> None:
         console.print(table)
     verdict = "The books balance" if report.balanced else "THE BOOKS DO NOT BALANCE"
     console.print(f"{verdict}: {report.transfers:,} transfers, {report.plays:,} plays.")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the picture as JSON.")
+def status(as_json: bool) -> None:
+    """How the service is doing. Exit status 0 if well, 1 if something needs attention, 2 if that cannot be told."""
+    from streamcoop.operations import service as operations
+    from streamcoop.operations import terminal
+
+    configured, at = settings(), now()
+    ready = terminal.is_ready(configured.public_address)
+    picture, minute = operations.look(configured, at), operations.look_at_last_minute(configured, at)
+    shown = terminal.screen(picture, ready, minute)
+    if as_json:
+        click.echo(json.dumps(terminal.as_json(shown, picture, minute), indent=2))
+    else:
+        terminal.show(shown, Console(highlight=False))
+    sys.exit(shown.verdict)
 
 
 @main.command()
@@ -172,6 +209,10 @@ def demo(
     if json_file:
         json_file.write_text(json.dumps(outcome.as_json(), indent=2) + "\n", encoding="utf-8")
     sys.exit(0 if outcome.books_balanced else 1)
+
+
+for command in (backup_command, restore_command, read_only_command):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends
 from psycopg import AsyncConnection
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import Engine, MetaData, create_engine
+from sqlalchemy import Engine, ExceptionContext, MetaData, create_engine, event
 from sqlalchemy.orm import DeclarativeBase, Session
 
+from ledger.errors import DomainError
+from streamcoop.problems import register
 from streamcoop.settings import settings
 
 POOL_SIZE = 20
@@ -26,6 +30,19 @@ POOL_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
 _SESSION_OPTIONS = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC"
+
+
+READ_ONLY_RETRY_AFTER_S = 30
+
+
+class ReadOnly(DomainError):
+    """The service is being looked after and takes nothing in just now: try again a little later."""
+
+    def __init__(self) -> None:
+        super().__init__(retry_after_s=READ_ONLY_RETRY_AFTER_S)
+
+
+register({ReadOnly: HTTPStatus.SERVICE_UNAVAILABLE})
 
 
 class Base(DeclarativeBase):
@@ -51,7 +68,7 @@ def with_driver(url: str) -> str:
 @cache
 def engine() -> Engine:
     """This process's engine, made at first use."""
-    return create_engine(
+    made = create_engine(
         with_driver(settings().database_url.get_secret_value()),
         pool_size=POOL_SIZE,
         pool_timeout=POOL_TIMEOUT_S,
@@ -59,6 +76,13 @@ def engine() -> Engine:
         hide_parameters=True,  # an error that is logged must not carry e-mail addresses along
         connect_args={"options": _SESSION_OPTIONS},
     )
+    event.listen(made, "handle_error", _tell_read_only)
+    return made
+
+
+def _tell_read_only(context: ExceptionContext) -> None:
+    if isinstance(context.original_exception, ReadOnlySqlTransaction):
+        raise ReadOnly from context.original_exception
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ledger.store.settling import unsettled
 from streamcoop.clock import Now
 from streamcoop.database import engine
+from streamcoop.maintenance import readonly
 
 router = APIRouter(tags=["health"])
 
@@ -30,6 +31,7 @@ class Ready(BaseModel):
     database: bool
     unsettled_plays: int | None = None
     settling_lag_s: float | None = None
+    read_only: bool | None = None
 
 
 @router.get("/healthz")
@@ -45,7 +47,9 @@ def ready(now: Now) -> JSONResponse:
         with engine().connect() as conn:
             conn.execute(text("select 1 from ledger.founding")).one()
             count, oldest = unsettled(conn)
+            read_only = readonly.is_on(conn)
     except SQLAlchemyError:
         return JSONResponse(Ready(status="not-ready", database=False).model_dump(), status_code=503)
     lag_s = (now - oldest).total_seconds() if oldest else 0.0
-    return JSONResponse(Ready(status="ready", database=True, unsettled_plays=count, settling_lag_s=lag_s).model_dump())
+    told = Ready(status="ready", database=True, unsettled_plays=count, settling_lag_s=lag_s, read_only=read_only)
+    return JSONResponse(told.model_dump())

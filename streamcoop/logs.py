@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
+from collections.abc import Collection
 from datetime import UTC, datetime
 
+WITHHELD = "(withheld)"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "data", "taskName"}
 
 
 class JsonLines(logging.Formatter):
-    """A log record as one line of JSON."""
+    """A log record as one line of JSON. None of `secrets` stands in it, even if another's exception carries one."""
+
+    def __init__(self, secrets: Collection[str] = ()) -> None:
+        super().__init__()
+        # The longest first, so that a secret is not left half told by another that is a part of it.
+        written = {form for secret in secrets for form in (secret, json.dumps(secret, ensure_ascii=False)[1:-1])}
+        self._secrets = (
+            re.compile("|".join(map(re.escape, sorted(written, key=len, reverse=True)))) if written else None
+        )
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -28,7 +39,8 @@ class JsonLines(logging.Formatter):
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        text = json.dumps(line, default=str, ensure_ascii=False)
+        return self._secrets.sub(WITHHELD, text) if self._secrets else text
 
 
 def _not_about_ended_plays(record: logging.LogRecord) -> bool:
@@ -36,10 +48,10 @@ def _not_about_ended_plays(record: logging.LogRecord) -> bool:
     return "without completing response" not in record.getMessage()
 
 
-def configure(level: str) -> None:
-    """Log to standard error as JSON lines."""
+def configure(level: str, secrets: Collection[str] = ()) -> None:
+    """Log to standard error as JSON lines, in which none of `secrets` stands."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLines(secrets))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # uvicorn has set up its own by now.
     for name in ("uvicorn", "uvicorn.error"):

@@ -4,7 +4,8 @@ from streamcoop.accounts import models as accounts
 from streamcoop.catalogue import models as catalogue
 from streamcoop.governance import models as governance
 from streamcoop.membership import models as membership
+from streamcoop.operations import models as operations
 from streamcoop.payouts import models as payouts
 from streamcoop.royalties import models as royalties
 
-__all__ = ["accounts", "catalogue", "governance", "membership", "payouts", "royalties"]
+__all__ = ["accounts", "catalogue", "governance", "membership", "operations", "payouts", "royalties"]

@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from ledger.errors import DomainError
+from streamcoop import metrics
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ def problem(
     status: HTTPStatus | int, type_: str, title: str, headers: dict[str, str] | None = None, **facts: Any
 ) -> JSONResponse:
     """A problem document as a response."""
+    metrics.PROBLEMS.labels(type_).inc()
     body = {"type": f"/problems/{type_}", "title": title, "status": int(status), **facts}
     return JSONResponse(body, status_code=int(status), media_type=MEDIA_TYPE, headers=headers)
 
@@ -165,7 +167,8 @@ def install(app: FastAPI) -> None:
         return problem(error.status_code, kind, str(error.detail or phrase), dict(error.headers or {}) or None)
 
     @app.exception_handler(Exception)
-    async def our_fault(_: Request, __: Exception) -> JSONResponse:
+    async def our_fault(_: Request, error: Exception) -> JSONResponse:
+        metrics.EXCEPTIONS.labels(type(error).__name__).inc()
         # The server logs the exception; the client is told nothing of our insides.
         title = "Something went wrong on our side; it has been noted."
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", title)
@@ -175,6 +178,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(psycopg.OperationalError)
     @app.exception_handler(AsyncPoolTimeout)
     async def database_away(_: Request, error: Exception) -> JSONResponse:
+        metrics.EXCEPTIONS.labels(type(error).__name__).inc()
         log.error("database unavailable", extra={"error": type(error).__name__})
         title = "The service cannot reach its database just now."
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "database-unavailable", title, {"Retry-After": "2"})

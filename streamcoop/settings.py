@@ -11,6 +11,7 @@ import os
 from functools import cache
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import unquote, urlsplit
 
 import platformdirs
 from pydantic import Field, SecretStr, model_validator
@@ -18,6 +19,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 PREFIX = "STREAMCOOP_"
 SERVICE_ENV = "service.env"
+# Anything shorter would be found in any text.
+SECRET_LENGTH_MIN = 6
 
 
 class UnknownSetting(Exception):
@@ -49,7 +52,12 @@ class Settings(BaseSettings):
         default=None, description="Of the S3 account; without it boto3 looks for credentials as it always does."
     )
     s3_secret_access_key: SecretStr | None = Field(default=None, description="The secret that belongs to it.")
-    chain_rpc_url: str = Field(description="JSON-RPC of the chain that carries the membership contract.")
+    accel_location: str | None = Field(
+        default=None,
+        pattern=r"^/(?:[A-Za-z0-9_-]+/)+$",
+        description="The proxy's internal location of the objects, as /objects/: it then sends whole files itself.",
+    )
+    chain_rpc_url: str = Field(repr=False, description="JSON-RPC of the chain that carries the membership contract.")
     chain_id: int | None = Field(default=None, description="Refuse a node that answers with another chain id.")
     membership_contract: str | None = Field(default=None, description="Address of CoopMembership.")
     chain_finality_depth: int = Field(
@@ -63,8 +71,25 @@ class Settings(BaseSettings):
     # Limits of this installation.
     upload_bytes_max: int = Field(default=1 << 30, ge=1, description="Largest upload.")
     duration_s_max: int = Field(default=3 * 3600, ge=1, description="Longest recording.")
+    requests_per_minute_address: int = Field(
+        default=1_200, ge=0, description="What one IPv4 address or IPv6 /64 may ask of a process; 0: no limit."
+    )
+    requests_per_minute_account: int = Field(
+        default=600, ge=0, description="What one account may ask of a process, from wherever; 0: no limit."
+    )
+    sign_in_failures_free: int = Field(
+        default=5, ge=0, description="Failed sign-ins to an account from one place before each must wait; 0: none wait."
+    )
     settle_interval_s: float = Field(default=1.0, gt=0, description="How often recorded plays are settled.")
     payout_threshold_minor: int = Field(default=1_000, ge=1, description="Payees are paid from this amount up.")
+    books_check_interval_s: int = Field(default=3600, ge=1, description="How often the books are added up again.")
+    metrics_port: int | None = Field(
+        default=None, ge=1, le=65_535, description="Where a worker tells its metrics; the first of a machine does."
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="On which address. Whoever reaches it needs no token.")
+    otlp_endpoint: str | None = Field(
+        default=None, description="OTLP over HTTP, as http://host:4318: where traces go. Needs the extra `tracing`."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="From which level on log lines are written."
     )
@@ -98,6 +123,14 @@ class Settings(BaseSettings):
                 "epoch_grace_seconds must exceed token_ms_min: a play may be recorded until its token ends"
             )
         return self
+
+    def secrets(self) -> set[str]:
+        """What must never be told: every secret, the passwords within addresses, and a chain's provider's key."""
+        told = [value.get_secret_value() for value in dict(self).values() if isinstance(value, SecretStr)]
+        parts = [urlsplit(value) for value in [*told, self.chain_rpc_url]]
+        within = [form for p in parts if p.password for form in (p.password, unquote(p.password))]
+        key = parts[-1].path.strip("/")
+        return {secret for secret in [*told, *within, key] if len(secret) >= SECRET_LENGTH_MIN}
 
     @classmethod
     def settings_customise_sources(

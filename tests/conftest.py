@@ -1,4 +1,4 @@
-"""One embedded PostgreSQL for the whole run; each test that asks for a database gets a clone of the real schema."""
+"""One PostgreSQL for the whole run, embedded or Debian's; a test that asks for a database gets a clone of it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from sqlalchemy import Engine, create_engine
 
 from streamcoop.embedded import databases, postgres
 from streamcoop.migrate import migrate
+from tests import production
+from tests.production import postgres as postgres_15
 
 # Where PostgreSQL has to run as another account, that one must get through.
 PASSABLE = 0o711
@@ -26,6 +28,13 @@ TEMPLATE = "books_template"
 settings.register_profile("quick", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On production parts, leave out what is about the embedded ones."""
+    left_out = [item for item in items if production.IS_CHOSEN and item.get_closest_marker("embedded_parts")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,8 @@ class _Server:
 def _postgres_server() -> Iterator[_Server]:
     with tempfile.TemporaryDirectory(prefix="streamcoop-tests-") as folder:
         Path(folder).chmod(PASSABLE)
-        running = postgres.start(Path(folder) / "postgres")
+        start = postgres_15.start if production.IS_CHOSEN else postgres.start
+        running = start(Path(folder) / "postgres")
         try:
             server = _Server(running.cluster, databases.bootstrap(running.cluster))
             # What the tests write is thrown away with the folder.

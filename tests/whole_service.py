@@ -16,8 +16,15 @@ from dotenv import dotenv_values
 
 from streamcoop.demo import music
 from streamcoop.demo.client import REQUEST_S_MAX, Json, Person, until
-from streamcoop.embedded.temporary import Service, running_service
+from streamcoop.embedded.temporary import Service
+from tests.production import running_on_chosen_parts
 
+# Tests ask thousands of times from one address, and sign in with what is wrong on purpose.
+UNLIMITED = {
+    "STREAMCOOP_REQUESTS_PER_MINUTE_ADDRESS": "0",
+    "STREAMCOOP_REQUESTS_PER_MINUTE_ACCOUNT": "0",
+    "STREAMCOOP_SIGN_IN_FAILURES_FREE": "0",
+}
 # Short, so that what takes a month can be seen in a test. The grace exceeds the life of the tests' play tokens, which
 # is three times a piece of a few seconds.
 SETTINGS = {
@@ -27,6 +34,7 @@ SETTINGS = {
     "STREAMCOOP_LISTEN_MS_MAX": "500",
     "STREAMCOOP_FREE_EXTRA_MS": "300",
     "STREAMCOOP_UPLOAD_BYTES_MAX": str(32 << 20),
+    **UNLIMITED,
 }
 PASSWORD = "correct horse battery"
 READY_S_MAX = 120.0
@@ -41,7 +49,7 @@ def service(request: pytest.FixtureRequest) -> Service:
     if _STARTED not in stash:
         running = ExitStack()
         request.config.add_cleanup(running.close)
-        stash[_STARTED] = running.enter_context(running_service(SETTINGS))
+        stash[_STARTED] = running.enter_context(running_on_chosen_parts(SETTINGS))
     return stash[_STARTED]
 
 
@@ -88,10 +96,10 @@ def is_ready(artist: Person, track_id: str) -> Json | None:
     return track if track["state"] == "ready" else None
 
 
-def published_track(artist: Person, folder: Path) -> str:
+def published_track(artist: Person, folder: Path, seconds: float = 1.0) -> str:
     """A short track that can be played."""
     release = draft_of(artist)
-    track_id = str(artist.upload(release, piece(folder))["id"])
+    track_id = str(artist.upload(release, piece(folder, seconds))["id"])
     until(lambda: is_ready(artist, track_id), "the rendition", READY_S_MAX)
     artist.post(f"/api/v1/releases/{release}/publish")
     return track_id

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init
+from celery.worker.consumer import Consumer as CeleryConsumer
 
 from streamcoop import logs
 from streamcoop.database import engine
 from streamcoop.settings import settings
+from streamcoop.work import DUTIES, broker_settings
+from workers.pausing import PausingTask
 from workers.schedule import TIMETABLE
 
-# A message not acknowledged for this long is delivered again: longer than any task's hard limit.
+# A message not acknowledged for this long is delivered again: longer than any task's hard limit. RabbitMQ's own limit
+# (consumer_timeout, half an hour) is longer than a task and the one that its worker has fetched behind it.
 VISIBILITY_TIMEOUT_S = 900
 TASK_SOFT_LIMIT_S = 600
 TASK_HARD_LIMIT_S = 660
 NOTIFY_THROTTLE_MS = 50
-
-DUTIES = ("credits", "royalties", "media", "chain")
+RECONNECT_S_MAX = 3
 
 _PGMQ_OPTIONS = {
     "init_extension": False,  # the schema is installed from the wheel's SQL: there is no extension to create
@@ -30,9 +34,25 @@ _PGMQ_OPTIONS = {
 }
 
 
+class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
+    """Celery's, back soon after its broker is, and without the 28 queues it makes on RabbitMQ for delayed messages.
+
+    We send none of those.
+    """
+
+    class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc]
+        default_steps = tuple(step for step in CeleryConsumer.Blueprint.default_steps if "delayed_delivery" not in step)
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Celery's own pause between two tries grows to half a minute."""
+        conn.ensure_connection = partial(conn.ensure_connection, interval_max=RECONNECT_S_MAX)
+        return super().ensure_connected(conn)
+
+
 def make_app(broker_url: str) -> Celery:
     """An application on this broker."""
-    celery = Celery("streamcoop", broker=broker_url, include=[f"workers.{duty}" for duty in DUTIES])
+    rooms = [f"workers.{duty}" for duty in DUTIES]
+    celery = Celery("streamcoop", broker=broker_url, include=rooms, task_cls=PausingTask)
     celery.conf.update(
         task_ignore_result=True,
         task_acks_late=True,
@@ -43,13 +63,18 @@ def make_app(broker_url: str) -> Celery:
         accept_content=["json"],
         task_default_queue="default",
         task_routes={f"workers.{duty}.*": {"queue": duty} for duty in DUTIES},
+        worker_consumer="workers.app:Consumer",
+        worker_pool="workers.pool:Pool",
         worker_prefetch_multiplier=1,
         worker_send_task_events=False,
         worker_enable_remote_control=False,
         broker_connection_retry_on_startup=True,
-        broker_transport_options=_PGMQ_OPTIONS if broker_url.startswith("pgmq:") else {},
         beat_schedule=TIMETABLE,
+        # Celery's own keeps the times of day of the last ticks in a file.
+        beat_scheduler="celery.beat:Scheduler",
         timezone="UTC",
+        broker_transport="workers.broker:Transport" if broker_url.startswith("pgmq:") else None,
+        **broker_settings(broker_url, _PGMQ_OPTIONS),
     )
     return celery
 
@@ -59,7 +84,7 @@ app = make_app(settings().broker_url.get_secret_value())
 
 @setup_logging.connect
 def _log_as_the_service_does(**_: Any) -> None:
-    logs.configure(settings().log_level)
+    logs.configure(settings().log_level, settings().secrets())
 
 
 @worker_process_init.connect

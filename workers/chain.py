@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from ledger.errors import DomainError
+from streamcoop import metrics
 from streamcoop.adapters import chain as adapter
 from streamcoop.adapters.chain import BlockStamp, ChainError, ChainUnavailable, MemberClass, Membership
 from streamcoop.clock import now
@@ -37,6 +38,8 @@ INTEND_TRIES_MAX = 5
 PREPARING_MAX = timedelta(minutes=10)
 COUNTING_MAX = timedelta(days=1)
 SWEEP_ADMISSIONS_MAX = 100
+# Members whose weights are stored in one transaction.
+WEIGHTS_A_TIME = 5_000
 # A sweep gives way to the next after this long.
 SWEEP_S_MAX = 20.0
 _SWEEP_LOCK = 0x5C_02
@@ -133,6 +136,7 @@ def _carry_all(member_ids: list[UUID]) -> None:
 
 
 def _hold_up(member_ids: list[UUID], error: ChainError | DomainError) -> None:
+    metrics.CHAIN_ERRORS.labels(type(error).__name__).inc()
     log.warning("admission held up", extra={"members": len(member_ids), "error": type(error).__name__})
     with transaction() as session:
         membership.hold_up(session, member_ids, _reason(error))
@@ -232,8 +236,12 @@ def open_with_weights(ballot_id: UUID) -> None:
     except ChainError as error:
         _set_back(ballot_id, error, _FATAL, ballot.called_at + PREPARING_MAX)
         return
+    for begun in range(0, len(weights.members), WEIGHTS_A_TIME):
+        with transaction() as session:
+            part = weights.members[begun : begun + WEIGHTS_A_TIME]
+            governance.keep_weights(session, ballot_id, part, electorate, from_the_first=begun == 0)
     with transaction() as session:
-        governance.open_ballot(session, ballot_id, weights, electorate, now())
+        governance.open_ballot(session, ballot_id, weights, now())
     log.info("weights read", extra={"ballot": str(ballot_id), "block": block.number, "total": weights.total})
 
 
@@ -269,6 +277,7 @@ def _reader(contract: str, chain_id: int | None, code_hash: str | None) -> Membe
 
 def _set_back(ballot_id: UUID, error: ChainError, fatal: tuple[type[ChainError], ...], until: datetime) -> None:
     """Stop the ballot for what no waiting mends or once it has waited long enough; else it is tried again."""
+    metrics.CHAIN_ERRORS.labels(type(error).__name__).inc()
     log.warning("ballot held up", extra={"ballot": str(ballot_id), "error": type(error).__name__})
     if isinstance(error, fatal) or now() >= until:
         with transaction() as session:

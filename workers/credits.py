@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import time
 
+from psycopg.errors import LockNotAvailable
+from sqlalchemy.exc import OperationalError
+
 from ledger.store import partitions
 from ledger.store.settling import settle as settle_batch
+from streamcoop import metrics, tracing
 from streamcoop.clock import now
 from streamcoop.database import transaction
 from workers.app import app
@@ -22,8 +26,13 @@ def settle() -> int:
     """Settle all that is recorded, a transaction per batch. Safe to run twice at once and to lose."""
     begun, settled = time.monotonic(), 0
     while time.monotonic() - begun < TICK_S_MAX:
+        batch_begun_ns = time.time_ns()
         with transaction() as session:
             count = settle_batch(session.connection(), now())
+        if count:
+            metrics.PLAYS_SETTLED.inc(count)
+            metrics.SETTLING_SECONDS.observe((time.time_ns() - batch_begun_ns) / 1e9)
+            tracing.done("settle plays", batch_begun_ns, plays=count)
         settled += count
         if not count:
             break
@@ -35,5 +44,11 @@ def settle() -> int:
 @app.task(name="workers.credits.make_partitions")
 def make_partitions() -> list[str]:
     """Make the partitions of the coming months' plays."""
-    with transaction() as session:
-        return partitions.ensure_partitions(session.connection(), now())
+    try:
+        with transaction() as session:
+            return partitions.ensure_partitions(session.connection(), now())
+    except OperationalError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        log.info("partitions wait", extra={"reason": "somebody reads the plays for long, a backup perhaps"})
+        return []

@@ -18,14 +18,16 @@ from uuid import UUID
 from celery.exceptions import SoftTimeLimitExceeded
 
 from ledger.errors import DomainError
+from streamcoop import metrics, tracing
 from streamcoop import work as asking
 from streamcoop.adapters import audio
 from streamcoop.adapters.objects import ObjectConflict, ObjectStore, ObjectStoreUnavailable, open_store
+from streamcoop.adapters.watched_objects import WatchedStore
 from streamcoop.catalogue import rendering, scratch, storage, uploads
 from streamcoop.catalogue.models import RenditionCodec
 from streamcoop.catalogue.rendering import LeaseLost, Work
 from streamcoop.clock import now
-from streamcoop.database import transaction
+from streamcoop.database import ReadOnly, transaction
 from streamcoop.settings import settings
 from workers.app import app
 
@@ -38,7 +40,7 @@ SWEEP_MAX = 200
 
 @cache
 def _store() -> ObjectStore:
-    return open_store(settings())
+    return WatchedStore(open_store(settings()))
 
 
 @app.task(name=asking.RENDER)
@@ -50,7 +52,9 @@ def render(track_id: str) -> None:
         return
     facts = {"track": track_id, "attempt": work.attempt}
     try:
-        _render(work)
+        with tracing.span("render", attempt=work.attempt):
+            _render(work)
+        metrics.RENDERINGS.labels(metrics.RENDERED).inc()
         log.info("rendered", extra=facts)
     except LeaseLost:
         log.warning("lease lost", extra=facts)
@@ -58,9 +62,12 @@ def render(track_id: str) -> None:
         # On a machine that is busy just now; a file that is a bomb costs its attempts and no more.
         _put_off(work, uploads.AudioTooCostly())
     except audio.AudioRefused as error:
+        metrics.RENDERINGS.labels(metrics.REFUSED).inc()
         log.info("recording refused", extra=facts | {"refusal": type(error).__name__})
         with _unless_lost(), transaction() as session:
             rendering.fail(session, work, uploads.refusal(error))
+    except ReadOnly:
+        raise
     except Exception:
         # The store or the database is away, the disk is full, ffmpeg is missing: for the operator to see, not to fix.
         log.exception("rendering failed", extra=facts)
@@ -121,6 +128,7 @@ def _add(work: Work, codec: RenditionCodec, path: Path, made: audio.Rendition) -
 
 
 def _put_off(work: Work, problem: DomainError) -> None:
+    metrics.RENDERINGS.labels(metrics.PUT_OFF).inc()
     with _unless_lost(), transaction() as session:
         rendering.put_off(session, work, problem, now())
 

@@ -49,6 +49,8 @@ from web3.middleware import ExtraDataToPOAMiddleware
 from web3.providers.rpc.utils import ExceptionRetryConfiguration
 from web3.types import BlockIdentifier, RPCEndpoint, TxParams, Wei
 
+from streamcoop import tracing
+
 CONTRACT_FILE = Path(__file__).resolve().parents[2] / "contracts" / "abi" / "CoopMembership.json"
 
 RPC_TIMEOUT_S = 10.0
@@ -445,7 +447,8 @@ class Membership:
     def _node_errors(self) -> Iterator[None]:
         """web3's and requests' errors as this module's."""
         try:
-            yield
+            with tracing.span("ask the chain"):
+                yield
         except BadFunctionCallOutput as error:
             raise ContractMissing(self.address) from error
         except ContractLogicError as error:

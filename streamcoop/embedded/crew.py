@@ -18,7 +18,8 @@ SOUND_S = 10.0
 # A part that was never sound is given up after this many deaths.
 DEATHS_MAX = 4
 BACKOFF_S = 0.25
-BACKOFF_S_MAX = 15.0
+# Short: what kept it from running (a full disk) may be over at any moment, and the others wait for it.
+BACKOFF_S_MAX = 5.0
 
 
 class CrewError(Exception):

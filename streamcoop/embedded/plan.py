@@ -18,6 +18,8 @@ from streamcoop.settings import PREFIX
 ROOT_FOLDER_MODE = 0o711
 OPERATOR_PASSWORD_BYTES = 12
 KEY_BYTES = 32
+# prometheus_client's own setting: set before it is imported, so not one of ours.
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # What uvicorn gives to streams that are under way when it is stopped.
 API_GRACE_S = 5
 
@@ -49,8 +51,9 @@ class Places:
         return self.root / "objects"
 
     @property
-    def beat(self) -> Path:
-        return self.root / "beat"
+    def metrics(self) -> Path:
+        """What the processes count, in files they share; meaningless once the service has stopped."""
+        return self.root / "metrics"
 
     @property
     def registrar_key(self) -> Path:
@@ -117,8 +120,10 @@ def make_root(folder: Path) -> Path:
 def make_setup(root: Path, host: str, port: int, operator_email: str) -> Setup:
     """Make the folders and secrets that are missing. For the holder of the folder's lock. `port` 0 is a free one."""
     places = Places(root)
-    for folder in (places.secrets, places.logs, places.chain, places.objects, places.beat):
+    for folder in (places.secrets, places.logs, places.chain, places.objects, places.metrics):
         folder.mkdir(mode=PRIVATE_FOLDER_MODE, exist_ok=True)
+    for counted in places.metrics.glob("*.db"):
+        counted.unlink()
     credentials = _credentials(places, operator_email)
     return Setup(places, credentials, host, port or ports.any_free(host), ports.stable(places.chain / "port"))
 
@@ -151,10 +156,10 @@ def service_commands(setup: Setup) -> Commands:
         workers={
             # Settling is on its own: neither a long close nor a node that hangs may hold it up.
             "credits": _worker("credits", "credits", 1),
-            "worker": _worker("worker", "royalties,chain,default", 2),
+            "worker": _worker("worker", "royalties,chain,books,default", 2),
             "media": _worker("media", "media", 1),
         },
-        beat=_module("celery", "-A", "workers.app", "beat", "-s", places.beat / "schedule", "--pidfile="),
+        beat=_module("celery", "-A", "workers.app", "beat", "--pidfile="),
         api=_module("uvicorn", "streamcoop.app:create_app", "--factory", *server),
     )
 
@@ -172,7 +177,8 @@ def _worker(name: str, queues: str, concurrency: int) -> list[str]:
 
 def child_environment(places: Places) -> dict[str, str]:
     """The environment of the service's programs: ours, and where the data folder is."""
-    return {**os.environ, f"{PREFIX}DATA_DIR": str(places.root), "PYTHONUNBUFFERED": "1"}
+    ours = {f"{PREFIX}DATA_DIR": str(places.root), METRICS_FOLDER: str(places.metrics), "PYTHONUNBUFFERED": "1"}
+    return os.environ | ours
 
 
 def source_root() -> Path:

@@ -80,6 +80,8 @@ CONFIGURATION = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %q%u@%d ",
+    # Details of an error quote rows, and with them people.
+    "log_error_verbosity": "terse",
 }
 
 

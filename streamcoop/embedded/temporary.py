@@ -45,10 +45,12 @@ def running_service(
     data_dir: Path | None = None,
     host: str = ports.LOOPBACK,
     port: int = 0,
+    module: str = "streamcoop.embedded.supervisor",
 ) -> Iterator[Service]:
     """Run the service in a process of its own and yield it once it is ready; stop it afterwards.
 
     `settings` are environment variables `STREAMCOOP_<NAME>`; those of our own environment do not reach the service.
+    `module` is what runs it, and says where in `running.json`.
     Without `data_dir` the folder is temporary and removed at the end. If we are killed, the service stops.
     Call it from a thread that lives as long as the block. Raises `ServiceNotUp`, with the service's output.
     """
@@ -58,7 +60,7 @@ def running_service(
         root = (data_dir or Path(scratch) / "data").resolve()
         output = Path(scratch) / "output"
         environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        command = [sys.executable, "-m", "streamcoop.embedded.supervisor", "--data", str(root)]
+        command = [sys.executable, "-m", module, "--data", str(root)]
         with process.open_log(output) as file:
             child = process.spawn(
                 [*command, "--host", host, "--port", str(port)],

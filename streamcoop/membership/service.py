@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -220,6 +220,14 @@ def unfinished(session: Session, limit: int) -> list[UUID]:
         .limit(limit)
     )
     return list(session.scalars(rows))
+
+
+def waiting(session: Session) -> tuple[int, int]:
+    """How many admissions are under way, and how many of them something holds up."""
+    under_way, held_up = session.execute(
+        select(func.count(), func.count(Member.held_up_by)).where(Member.state == ADMITTING)
+    ).one()
+    return under_way, held_up
 
 
 _signed_for_it = (

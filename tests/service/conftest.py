@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamcoop.embedded.temporary import running_service
+from tests.production import running_on_chosen_parts
 from tests.service.coop import SETTINGS, Coop
 
 
 @pytest.fixture(scope="session")
 def coop() -> Iterator[Coop]:
     """The service, with a listening rule short enough to be waited for."""
-    with running_service(SETTINGS) as service:
+    with running_on_chosen_parts(SETTINGS) as service:
         running = Coop(service)
         try:
             yield running

@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import psycopg
+from dotenv import dotenv_values
 
 from streamcoop.catalogue.lookup import playable
 from streamcoop.demo import music
@@ -24,6 +25,7 @@ from streamcoop.demo.client import until
 from streamcoop.embedded.temporary import Service
 from streamcoop.playback.rule import Meter, Rule
 from streamcoop.settings import SERVICE_ENV, Settings
+from tests.whole_service import UNLIMITED
 
 LISTEN_MS_MAX = 400
 FREE_EXTRA_MS = 600
@@ -42,6 +44,7 @@ SETTINGS = {
     "STREAMCOOP_UPLOAD_BYTES_MAX": str(UPLOAD_BYTES_MAX),
     "STREAMCOOP_DURATION_S_MAX": str(DURATION_S_MAX),
     "STREAMCOOP_CREDIT_PRICE_MINOR": str(CREDIT_PRICE_MINOR),
+    **UNLIMITED,
 }
 RULE = Rule(LISTEN_MS_MAX, FREE_EXTRA_MS, TOKEN_MS_MIN)
 
@@ -219,6 +222,12 @@ class Coop:
     def settings(self) -> Settings:
         """The service's own settings, from its folder."""
         return Settings(_env_file=self.service.data_dir / SERVICE_ENV)  # type: ignore[call-arg]
+
+    @cached_property
+    def disk(self) -> Path:
+        """The folder that the API's processes keep their own files in."""
+        told = dotenv_values(self.service.data_dir / SERVICE_ENV)
+        return Path(told.get("STREAMCOOP_DATA_DIR") or self.service.data_dir)
 
     @cached_property
     def operator(self) -> Person:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -30,6 +31,7 @@ from tests.service.coop import (
 JSON = {"Content-Type": "application/json"}
 HUGE = 10**40
 NOT_UNICODE = "\\ud800"
+THE_PROXYS = pytest.mark.embedded_parts("nginx refuses it itself")
 
 
 @pytest.fixture(scope="module")
@@ -151,13 +153,16 @@ def test_an_upload_cut_off_in_the_middle_leaves_nothing(coop: Coop, artist: Pers
         )
         raw.sendall(head.encode() + (b"%x\r\n" % len(content) if chunked else b"") + half)
         raw.shutdown(socket.SHUT_WR)
-        answer = raw.recv(1 << 16)
+        answer = b""
+        # A proxy may just reset it.
+        with suppress(ConnectionResetError):
+            answer = raw.recv(1 << 16)
     assert b" 202 " not in answer
     names = [t["upload"]["filename"] for t in artist.get(f"/releases/{draft}")["tracks"]]
     assert "half.wav" not in names
 
     def swept() -> bool | None:
-        return None if list((coop.service.data_dir / "scratch").glob("upload-*")) else True
+        return None if list((coop.disk / "scratch").glob("upload-*")) else True
 
     until(swept, "the half upload to be removed", WAIT_S_MAX)
 
@@ -357,7 +362,7 @@ QUERIES = [
     "/tracks?q=%00",
     "/tracks?q=" + "x" * 201,
     "/tracks?cursor=%F0%9F%98%80",
-    "/tracks/%00",
+    pytest.param("/tracks/%00", marks=THE_PROXYS),
     "/tracks/%FF%FE",
     f"/tracks/{HUGE}",
     "/epochs?limit=0",
@@ -372,7 +377,7 @@ QUERIES = [
     "/wallet/tracks?cursor=%00",
     "/wallet/tracks?limit=999",
     f"/royalties/statement?epoch={HUGE}",
-    "/ballots/%00",
+    pytest.param("/ballots/%00", marks=THE_PROXYS),
     "/nothing/here",
 ]
 
@@ -402,7 +407,7 @@ def test_text_that_looks_dangerous_is_merely_searched_for(coop: Coop) -> None:
         ("DELETE", "/api/v1/plays", 405),
         ("OPTIONS", "/api/v1/wallet", 405),
         ("PROPFIND", "/api/v1/wallet", 405),
-        ("TRACE", "/api/v1/users", 405),
+        pytest.param("TRACE", "/api/v1/users", 405, marks=THE_PROXYS),
     ],
 )
 def test_unknown_paths_and_methods_are_problems_too(coop: Coop, method: str, path: str, status: int) -> None:

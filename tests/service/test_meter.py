@@ -266,10 +266,11 @@ def test_a_play_recorded_by_skipping_ahead_is_answered_alike_when_the_player_rec
 def test_looking_at_a_stream_without_taking_it_costs_nothing(coop: Coop, track: Track) -> None:
     listener = coop.a_listener(PRICES_MICRO[0])
     opened = listener.open(track)
-    for range_, status in ((None, 200), ("bytes=-1", 206), (f"bytes={track.size}-", 416)):
+    # Ranges are for GET alone.
+    for range_ in (None, "bytes=-1", f"bytes={track.size}-"):
         head = listener.hear(opened, range_, "HEAD", skip_ahead=True)
-        assert (head.status, head.body) == (status, b"")
-    assert listener.hear(opened, None, "HEAD").headers["content-length"] == str(track.size)
+        assert (head.status, head.body) == (200, b"")
+        assert head.headers["content-length"] == str(track.size)
     assert listener.spendable_micro == PRICES_MICRO[0]
 
 
@@ -455,6 +456,28 @@ def test_a_range_is_read_alike_on_paid_owned_preview_and_original(coop: Coop, ca
             assert heard.problem["type"] == "/problems/range-not-satisfiable"
         else:
             assert heard.body == whole[part], what
+
+
+def test_a_range_whose_if_range_does_not_hold_is_ignored_wherever_it_lies(coop: Coop) -> None:
+    short = coop.a_published_track(1.5)
+    path = f"/api/v1/tracks/{short.id}/preview"
+    whole = coop.visitor.get(path)
+    for named, range_, status in (
+        (whole.headers["etag"], "bytes=5-9", 206),
+        (whole.headers["etag"], "bytes=999999999-", 416),
+        ('"another"', "bytes=5-9", 200),
+        ('"another"', "bytes=999999999-", 200),
+        ("", "bytes=999999999-", 200),
+    ):
+        answer = coop.visitor.get(path, headers={"Range": range_, "If-Range": named})
+        assert answer.status_code == status, (named, range_)
+    paying = coop.a_listener(PRICES_MICRO[0])
+    paid = paying.open(short)
+    assert paying.record(paid, skip_ahead=True).status_code == 200
+    # No ETag goes with a metered play.
+    conditional = {"Range": "bytes=5-9", "If-Range": whole.headers["etag"]}
+    assert paying.http.head(paid["stream_url"]).headers.get("etag") is None
+    assert paying.http.get(paid["stream_url"], headers=conditional).status_code == 200
 
 
 def test_a_monthly_budget_is_never_exceeded(coop: Coop, track: Track, other_track: Track) -> None:

@@ -35,6 +35,8 @@ from tests.whole_service import (
     supervisor_of,
 )
 
+pytestmark = pytest.mark.embedded_parts("it is the supervisor's and pgmq's; tests/production/test_kills.py is its like")
+
 BACK_S_MAX = 30.0
 SETTLED_S_MAX = 30.0
 GONE_S_MAX = 20.0
@@ -179,6 +181,17 @@ def test_a_part_that_is_killed_comes_back_and_every_play_is_settled_once(stage: 
         going_on.join(3 * BACK_S_MAX)
     assert not going_on.is_alive()
     until(lambda: _successor(stage.service, victim, PARTS[part]), f"{part} to come back", BACK_S_MAX)
+    player.require_each_play_settled_once()
+
+
+def test_a_pool_process_that_is_killed_while_it_waits_does_not_stop_its_worker(stage: Stage) -> None:
+    player = Player(stage, stage.listener())
+    player.play()
+    worker = part_of(stage.service, *PARTS["the workers"])
+    assert worker is not None
+    for waiting in worker.children():
+        waiting.kill()
+    player.play_on()
     player.require_each_play_settled_once()
 
 

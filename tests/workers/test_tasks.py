@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import yaml
+from celery.beat import Scheduler
 from sqlalchemy.orm import Session
 
 from ledger.store import settling
 from streamcoop.database import transaction
 from streamcoop.embedded.plan import Credentials, Places, Setup, service_commands
+from streamcoop.settings import settings
 from tests.ledger.factories import EPOCH, claim, record_now
 from tests.royalties.label import Label
 
@@ -150,4 +154,23 @@ def test_beat_asks_for_tasks_that_exist_and_that_a_worker_takes() -> None:
         taken = {queue for command in commands for queue in command[command.index("--queues") + 1].split(",")}
         assert taken == queues
     for entry in TIMETABLE.values():
-        assert entry["options"]["expires"] >= entry["schedule"], "a tick must live until its turn"
+        lives = timedelta(seconds=entry["options"]["expires"])
+        assert lives >= entry["schedule"].run_every, "a tick must live until its turn"
+
+
+@pytest.mark.usefixtures("label")
+def test_a_clock_that_is_set_neither_stops_beat_nor_makes_it_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    from workers.app import app
+    from workers.schedule import TIMETABLE
+
+    begun = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: begun)
+    beat = Scheduler(app, schedule={}, Producer=object)
+    entry = beat.schedule["settle recorded plays"]
+    for set_by in (timedelta(days=-3), timedelta(days=3)):
+        monkeypatch.setattr(app, "now", lambda off=set_by: datetime.now(UTC) + off)
+        due, wait_s = entry.is_due()
+        assert (due, wait_s) == (False, pytest.approx(settings().settle_interval_s, abs=0.01))
+    monkeypatch.setattr(time, "monotonic", lambda: begun + settings().settle_interval_s)
+    assert entry.is_due().is_due
+    assert beat.schedule.keys() == TIMETABLE.keys()

@@ -1,0 +1,3 @@
+from tests.whole_service import service
+
+__all__ = ["service"]
