@@ -5,6 +5,7 @@ One request or task is one transaction: it is opened and committed here, never i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -29,9 +30,17 @@ POOL_TIMEOUT_S = 10
 # No write transaction lasts over about two seconds; what takes this long has gone wrong.
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
-_SESSION_OPTIONS = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC"
-
-
+# A server that fell silent, its machine gone, is noticed within half a minute: the system itself would wait for hours.
+CONNECTING: dict[str, Any] = {
+    "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC",
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+# A connection that was in use so short a time ago is taken to be alive; to ask each time is a round trip.
+TRUSTED_S = 1.0
 READ_ONLY_RETRY_AFTER_S = 30
 
 
@@ -74,7 +83,7 @@ def engine() -> Engine:
         pool_timeout=POOL_TIMEOUT_S,
         pool_pre_ping=True,
         hide_parameters=True,  # an error that is logged must not carry e-mail addresses along
-        connect_args={"options": _SESSION_OPTIONS},
+        connect_args=CONNECTING,
     )
     event.listen(made, "handle_error", _tell_read_only)
     return made
@@ -101,11 +110,26 @@ def _request_transaction() -> Iterator[Session]:
 Transaction = Annotated[Session, Depends(_request_transaction, scope="function")]
 
 
-async def _prepare(conn: AsyncConnection[Any]) -> None:
+class HotConnection(AsyncConnection[Any]):
+    """A connection that knows when it was last in use (monotonic seconds)."""
+
+    used_s = 0.0
+
+
+async def _prepare(conn: HotConnection) -> None:
     await conn.set_autocommit(True)
 
 
-def async_pool() -> AsyncConnectionPool[AsyncConnection[Any]]:
+async def _note_use(conn: HotConnection) -> None:
+    conn.used_s = time.monotonic()
+
+
+async def _check(conn: HotConnection) -> None:
+    if time.monotonic() - conn.used_s > TRUSTED_S:
+        await AsyncConnectionPool.check_connection(conn)
+
+
+def async_pool() -> AsyncConnectionPool[HotConnection]:
     """A pool for the asynchronous rooms (playback, and who a request is from). Opened by the caller.
 
     Its connections are in autocommit mode: a transaction there is opened by name.
@@ -115,8 +139,10 @@ def async_pool() -> AsyncConnectionPool[AsyncConnection[Any]]:
         min_size=ASYNC_POOL_MIN,
         max_size=ASYNC_POOL_MAX,
         timeout=POOL_TIMEOUT_S,
-        kwargs={"options": _SESSION_OPTIONS},
+        connection_class=HotConnection,
+        kwargs=CONNECTING,
         configure=_prepare,
-        check=AsyncConnectionPool.check_connection,
+        check=_check,
+        reset=_note_use,
         open=False,
     )

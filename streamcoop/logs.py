@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 from collections.abc import Collection
 from datetime import UTC, datetime
 
 WITHHELD = "(withheld)"
+_JSON = json.JSONEncoder(default=str, ensure_ascii=False)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "data", "taskName"}
 
 
@@ -23,10 +23,8 @@ class JsonLines(logging.Formatter):
     def __init__(self, secrets: Collection[str] = ()) -> None:
         super().__init__()
         # The longest first, so that a secret is not left half told by another that is a part of it.
-        written = {form for secret in secrets for form in (secret, json.dumps(secret, ensure_ascii=False)[1:-1])}
-        self._secrets = (
-            re.compile("|".join(map(re.escape, sorted(written, key=len, reverse=True)))) if written else None
-        )
+        written = {form for secret in secrets for form in (secret, _JSON.encode(secret)[1:-1])}
+        self._secrets = sorted(written, key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -39,8 +37,10 @@ class JsonLines(logging.Formatter):
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        text = json.dumps(line, default=str, ensure_ascii=False)
-        return self._secrets.sub(WITHHELD, text) if self._secrets else text
+        text = _JSON.encode(line)
+        for secret in self._secrets:
+            text = text.replace(secret, WITHHELD)
+        return text
 
 
 def _not_about_ended_plays(record: logging.LogRecord) -> bool:
@@ -50,6 +50,9 @@ def _not_about_ended_plays(record: logging.LogRecord) -> bool:
 
 def configure(level: str, secrets: Collection[str] = ()) -> None:
     """Log to standard error as JSON lines, in which none of `secrets` stands."""
+    # Python's documented way to spare each line what is never written: who called, which thread and process.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(secrets))
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -8,7 +8,7 @@ same credits. Everything else that takes credits out of a wallet holds the same 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -73,11 +73,12 @@ APPEND = """
     with new (id, listener_id, track_id, kind, ordinal, price_micro, completes, epoch, salt) as (
         select * from unnest(%(ids)s::uuid[], %(listeners)s::uuid[], %(tracks)s::uuid[], %(kinds)s::text[],
                              %(ordinals)s::smallint[], %(prices)s::bigint[], %(completes)s::boolean[],
-                             %(epochs)s::integer[], %(salts)s::bytea[])
+                             %(epochs)s::integer[], %(salts)s::text[])
     ), plays as (
         insert into ledger.play
                (id, listener_id, track_id, kind, ordinal, price_micro, completes, epoch, salt, recorded_at)
-        select id, listener_id, track_id, kind, ordinal, price_micro, completes, epoch, salt, %(now)s from new
+        select id, listener_id, track_id, kind, ordinal, price_micro, completes, epoch, decode(salt, 'hex'), %(now)s
+          from new
     )
     insert into ledger.play_queue
            (play_id, listener_id, track_id, kind, price_micro, completes, epoch, month, recorded_at)
@@ -153,12 +154,12 @@ async def _look(
     listeners = sorted({claim.listener_id for claim in claims})
     pairs = list({(claim.listener_id, claim.track_id) for claim in claims})
     keys = sorted(lock_key(listener) for listener in listeners)
-    await conn.execute(LOCK, (keys,))
-    standing = await conn.execute(STANDINGS, {"listeners": listeners, "month": month})
+    await conn.execute(LOCK, (_array(keys),))
+    standing = await conn.execute(STANDINGS, {"listeners": _array(listeners), "month": month})
     epoch = max(claim.epoch for claim in claims)
-    asked = {"listeners": [p[0] for p in pairs], "tracks": [p[1] for p in pairs], "epoch": epoch}
+    asked = {"listeners": _array(p[0] for p in pairs), "tracks": _array(p[1] for p in pairs), "epoch": epoch}
     progress = await conn.execute(PROGRESS, asked)
-    already = await conn.execute(ALREADY, ([claim.play_id for claim in claims],))
+    already = await conn.execute(ALREADY, (_array(claim.play_id for claim in claims),))
     standings = {row[0]: Standing(*row[1:]) for row in await standing.fetchall()}
     for listener, track, plays, paid_micro, owned in await progress.fetchall():
         standings[listener].progress[track] = Progress(plays, paid_micro, owned)
@@ -193,16 +194,24 @@ async def _append(conn: AsyncConnection[Any], recorded: Sequence[Recorded], now:
     await conn.execute(
         APPEND,
         {
-            "ids": [claim.play_id for claim in claims],
-            "listeners": [claim.listener_id for claim in claims],
-            "tracks": [claim.track_id for claim in claims],
-            "kinds": [claim.kind for claim in claims],
-            "ordinals": [claim.ordinal for claim in claims],
-            "prices": [claim.price_micro for claim in claims],
-            "completes": [decision.completes for decision in recorded],
-            "epochs": [claim.epoch for claim in claims],
-            "salts": [secrets.token_bytes(SALT_BYTES) for _ in claims],
+            "ids": _array(claim.play_id for claim in claims),
+            "listeners": _array(claim.listener_id for claim in claims),
+            "tracks": _array(claim.track_id for claim in claims),
+            "kinds": _array(claim.kind for claim in claims),
+            "ordinals": _array(claim.ordinal for claim in claims),
+            "prices": _array(claim.price_micro for claim in claims),
+            "completes": _array(decision.completes for decision in recorded),
+            "epochs": _array(claim.epoch for claim in claims),
+            "salts": _array(secrets.token_hex(SALT_BYTES) for _ in claims),
             "now": now,
             "month": month_of(now),
         },
     )
+
+
+def _array(values: Iterable[object]) -> str:
+    """An array as PostgreSQL reads it, of values that need no quoting.
+
+    psycopg would look at each item for what to quote, which is a third of what a client spends on a play.
+    """
+    return "{" + ",".join(map(str, values)) + "}"

@@ -20,9 +20,9 @@ from uuid import UUID
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
-from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from streamcoop.database import HotConnection
 from streamcoop.errors import NotPermitted, NotSignedIn
 from streamcoop.traffic import Allowance
 
@@ -78,7 +78,7 @@ class PrincipalCache:
         self._asked: list[tuple[bytes, asyncio.Future[Principal | None]]] = []
         self._looking: asyncio.Task[None] | None = None
 
-    async def find(self, digest: bytes, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> Principal | None:
+    async def find(self, digest: bytes, pool: AsyncConnectionPool[HotConnection]) -> Principal | None:
         """The principal, looked up unless that was done within PRINCIPAL_TTL_S. None: the secret is not valid here."""
         kept = self._kept.get(digest)
         if kept and kept[0] > time.monotonic():
@@ -89,7 +89,7 @@ class PrincipalCache:
             self._looking = asyncio.create_task(self._look_up(pool), name="looking up principals")
         return await future
 
-    async def _look_up(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
+    async def _look_up(self, pool: AsyncConnectionPool[HotConnection]) -> None:
         """Answer all that is asked; while one query is under way the next gathers."""
         while self._asked:
             asked, self._asked = self._asked[:LOOKED_UP_MAX], self._asked[LOOKED_UP_MAX:]
@@ -117,7 +117,7 @@ class PrincipalCache:
         self._kept.pop(digest, None)
 
 
-async def _found(pool: AsyncConnectionPool[AsyncConnection[Any]], digests: list[bytes]) -> dict[bytes, Principal]:
+async def _found(pool: AsyncConnectionPool[HotConnection], digests: list[bytes]) -> dict[bytes, Principal]:
     async with pool.connection() as conn:
         rows = await (await conn.execute(_FIND, {"digests": digests})).fetchall()
     found = {}

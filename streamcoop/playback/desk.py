@@ -13,10 +13,10 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Self
 from uuid import UUID
 
-from psycopg import AsyncConnection
+from psycopg import OperationalError
 from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
@@ -30,7 +30,7 @@ from ledger.store.recording import Outcome
 from ledger.tariff import Tariff
 from streamcoop import metrics, tracing
 from streamcoop.clock import now
-from streamcoop.database import ReadOnly
+from streamcoop.database import HotConnection, ReadOnly
 from streamcoop.playback.rule import Rule
 from streamcoop.problems import register
 from streamcoop.settings import Settings
@@ -75,7 +75,7 @@ class PlaybackDesk:
     credit_price: CreditPrice
     currency: str
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]], settings: Settings) -> None:
+    def __init__(self, pool: AsyncConnectionPool[HotConnection], settings: Settings) -> None:
         self.pool = pool
         self.secret_key = base64.b64decode(settings.secret_key.get_secret_value())
         self._waiting: list[tuple[Claim, asyncio.Future[Outcome]]] = []
@@ -152,8 +152,7 @@ class PlaybackDesk:
     async def _record_batch(self, batch: list[tuple[Claim, asyncio.Future[Outcome]]]) -> None:
         begun_ns = time.time_ns()
         try:
-            async with self.pool.connection() as conn:
-                outcomes = await recording.record(conn, [claim for claim, _ in batch], self._tariffs.__getitem__, now())
+            outcomes = await self._decided([claim for claim, _ in batch])
         except BaseException as failure:
             error = ReadOnly() if isinstance(failure, ReadOnlySqlTransaction) else failure
             # The transaction rolled back, or its commit's answer was lost: either way asking again is safe.
@@ -178,6 +177,18 @@ class PlaybackDesk:
         metrics.PLAYS_RECORDED.inc(recorded)
         metrics.RECORDING_SECONDS.observe((time.time_ns() - begun_ns) / 1e9)
         tracing.done("record plays", begun_ns, plays=len(batch), recorded=recorded)
+
+    async def _decided(self, claims: list[Claim]) -> list[Outcome]:
+        """What becomes of the claims. Once, a connection that turns out to be dead is replaced by another."""
+        async with self.pool.connection() as conn:
+            try:
+                return await recording.record(conn, claims, self._tariffs.__getitem__, now())
+            except OperationalError:
+                if not conn.broken:
+                    raise
+        # Whatever was recorded all the same is answered as it was.
+        async with self.pool.connection() as conn:
+            return await recording.record(conn, claims, self._tariffs.__getitem__, now())
 
     def _remember(self, play_id: UUID) -> None:
         self._recorded[play_id] = None
