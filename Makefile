@@ -18,6 +18,7 @@ demo: $(VENV)/installed ## The main job, end to end, against a fresh service
 
 test: $(VENV)/installed-dev ## The whole test suite
 	@$(BIN)/python -m tests.debian_music $(MUSIC)
+	@$(BIN)/python -m tests.debian_parts || test -z "$$CI"
 	@STREAMCOOP_TEST_MUSIC=$(MUSIC) $(BIN)/python -m pytest
 
 # What crosses a part's boundary: all SQL, every route through nginx, every task, objects, chain. Left out: what is pure,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init
+from celery.signals import celeryd_init, setup_logging, worker_process_init
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from streamcoop import logs
@@ -49,10 +50,14 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # Celery has no types
         return super().ensure_connected(conn)
 
 
+def rooms_of(queues: Collection[str]) -> list[str]:
+    """The modules whose tasks come by these queues."""
+    return [f"workers.{duty}" for duty in DUTIES if duty in queues]
+
+
 def make_app(broker_url: str) -> Celery:
     """An application on this broker."""
-    rooms = [f"workers.{duty}" for duty in DUTIES]
-    celery = Celery("streamcoop", broker=broker_url, include=rooms, task_cls=PausingTask)
+    celery = Celery("streamcoop", broker=broker_url, include=rooms_of(DUTIES), task_cls=PausingTask)
     celery.conf.update(
         task_ignore_result=True,
         task_acks_late=True,
@@ -80,6 +85,13 @@ def make_app(broker_url: str) -> Celery:
 
 
 app = make_app(settings().broker_url.get_secret_value())
+
+
+@celeryd_init.connect
+def _open_own_rooms(conf: Any, options: dict[str, Any], **_: Any) -> None:
+    """A worker that settles starts in half the time without what speaks to the chain."""
+    if queues := options.get("queues"):
+        conf.include = rooms_of(queues.split(",") if isinstance(queues, str) else queues)
 
 
 @setup_logging.connect

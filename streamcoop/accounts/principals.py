@@ -199,7 +199,11 @@ def _require(scope: str) -> Callable[[Principal | None], Awaitable[Principal]]:
 _listening = _require("listen")
 
 
-async def _listening_fast(request: Request) -> Principal:
+async def hot_listener(request: Request) -> Principal:
+    """`Listener`, for the hot path to call: FastAPI's dependencies cost more than looking a principal up costs us.
+
+    The OpenAPI document does not see into it, so such a route also has `openapi_extra=SIGNED_IN_SOMEHOW`.
+    """
     return await _listening(await visitor_or_principal(request, await _bearer(request), await _cookie(request)))
 
 
@@ -219,9 +223,6 @@ async def _in_session(principal: Annotated[Principal, Depends(_signed_in)]) -> P
 SignedIn = Annotated[Principal, Depends(_signed_in)]
 InSession = Annotated[Principal, Depends(_in_session)]
 Listener = Annotated[Principal, Depends(_listening)]
-# For the hot path: each dependency of a dependency costs FastAPI more than looking a principal up costs us. As the
-# OpenAPI document does not see into it, a route that uses it also has `openapi_extra=SIGNED_IN_SOMEHOW`.
-HotListener = Annotated[Principal, Depends(_listening_fast)]
 SIGNED_IN_SOMEHOW: dict[str, Any] = {"security": [{"token": []}, {"session": []}]}
 WalletOwner = Annotated[Principal, Depends(_require("wallet"))]
 Voter = Annotated[Principal, Depends(_require("vote"))]

@@ -5,14 +5,17 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated
+from http import HTTPStatus
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 
 from ledger.recording import Recorded
 from ledger.store.recording import Outcome, standing_of
-from streamcoop.accounts.principals import SIGNED_IN_SOMEHOW, HotListener, Listener
+from streamcoop.accounts.principals import SIGNED_IN_SOMEHOW, Listener, hot_listener
 from streamcoop.catalogue.lookup import rendition_object
 from streamcoop.catalogue.storage import StorageUnavailable
 from streamcoop.clock import now
@@ -25,6 +28,7 @@ from streamcoop.playback.tokens import TOKEN_LENGTH_MAX, PlayToken, PlayTokenExp
 from streamcoop.problems import answers, slug
 
 router = APIRouter(tags=["playback"])
+JSON = "application/json"
 
 _DECIDED = (
     service.InsufficientCredit,
@@ -48,18 +52,41 @@ def _desk(request: Request) -> PlaybackDesk:
 RangeHeader = Annotated[str | None, Header(alias="Range", description="One range of bytes (RFC 9110).")]
 
 
+Body = TypeVar("Body", bound=BaseModel)
+
+
+# Likewise: FastAPI's reading, checking and writing of JSON would take as long as all the rest of recording a play.
+async def _body(request: Request, form: type[Body]) -> Body:
+    """The request's JSON in its documented form. Raises RequestValidationError, as FastAPI does."""
+    if not request.headers.get("content-type", "").startswith(JSON):
+        raise RequestValidationError([{"type": "media_type", "loc": ("body",), "msg": f"This has to be {JSON}."}])
+    try:
+        return form.model_validate_json(await request.body())
+    except ValidationError as malformed:
+        errors = malformed.errors(include_url=False, include_context=False, include_input=False)
+        raise RequestValidationError([error | {"loc": ("body", *error["loc"])} for error in errors]) from malformed
+
+
+def _documented(form: type[BaseModel]) -> dict[str, Any]:
+    """What FastAPI would have written of a body and of who may send it."""
+    content = {JSON: {"schema": form.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}, **SIGNED_IN_SOMEHOW}
+
+
 @router.post(
     "/api/v1/plays",
     status_code=201,
+    response_model=PlayOut,
     responses=answers(NotSignedIn, NotPermitted, NotFound, service.NoRendition, service.AlreadyOwned),
-    openapi_extra=SIGNED_IN_SOMEHOW,
+    openapi_extra=_documented(OpenPlay),
 )
-async def open_play(wanted: OpenPlay, listener: HotListener, request: Request) -> PlayOut:
+async def open_play(request: Request) -> Response:
     """Open a play: what it will cost, what is left until you own the track, and where its audio is. Charges nothing."""
-    desk = _desk(request)
+    listener, desk = await hot_listener(request), _desk(request)
+    wanted = await _body(request, OpenPlay)
     opened = await service.open_play(desk, listener, wanted.track_id, wanted.kind, wanted.codec, now())
     token, track, rule = opened.token, opened.track, desk.rule
-    return PlayOut(
+    told = PlayOut(
         play_id=token.play_id,
         play_token=opened.sealed,
         stream_url=f"/stream/{opened.sealed}" if token.kind == "play" else None,
@@ -79,21 +106,25 @@ async def open_play(wanted: OpenPlay, listener: HotListener, request: Request) -
         refusal=f"/problems/{slug(service.REFUSALS[opened.refused.reason])}" if opened.refused else None,
         missing_micro=opened.refused.missing_micro if opened.refused else 0,
     )
+    return Response(told.model_dump_json(), HTTPStatus.CREATED, media_type=JSON)
 
 
 @router.post(
     "/api/v1/plays/record",
+    response_model=RecordedOut,
     responses=answers(*_BY_TOKEN, *_DECIDED, service.NotMetered),
-    openapi_extra=SIGNED_IN_SOMEHOW,
+    openapi_extra=_documented(RecordPlay),
 )
-async def record_play(wanted: RecordPlay, listener: HotListener, request: Request) -> RecordedOut:
+async def record_play(request: Request) -> Response:
     """Make a play count: from T after its opening, or at once when skipping ahead; a buy-out at once.
 
     Safe to repeat: the same play is counted once and answered alike.
     """
-    desk, at = _desk(request), now()
+    listener, desk = await hot_listener(request), _desk(request)
+    wanted, at = await _body(request, RecordPlay), now()
     token = service.read_token(desk, wanted.play_token, listener, at)
-    return _recorded(desk, await service.record_play(desk, token, wanted.skip_ahead, at))
+    told = _recorded(desk, await service.record_play(desk, token, wanted.skip_ahead, at))
+    return Response(told.model_dump_json(), media_type=JSON)
 
 
 def _recorded(desk: PlaybackDesk, outcome: Outcome) -> RecordedOut:
@@ -127,7 +158,6 @@ def _recorded(desk: PlaybackDesk, outcome: Outcome) -> RecordedOut:
 )
 async def stream(
     play_token: Annotated[str, Path(max_length=TOKEN_LENGTH_MAX)],
-    listener: HotListener,
     request: Request,
     range_header: RangeHeader = None,
     skip_ahead: Annotated[bool, Query(description="Count the play at once, to jump beyond the free part.")] = False,
@@ -136,7 +166,7 @@ async def stream(
 
     Asking for bytes beyond the free part records the play; before T that is refused with 425.
     """
-    desk, at = _desk(request), now()
+    listener, desk, at = await hot_listener(request), _desk(request), now()
     token = service.read_token(desk, play_token, listener, at)
     if token.kind == "buyout":  # listening must never buy a track by itself
         raise PlayTokenRefused

@@ -127,7 +127,8 @@ def _make_secrets(site: Site) -> None:
     write_private(site.places.operator_password, secrets.token_urlsafe(12))
     site.words = {
         "/run/secrets/operator_password": str(site.places.operator_password),
-        "/tmp/beat": str(site.folder("beat") / "schedule"),
+        "/tmp/metrics": str(site.folder("metrics")),
+        "9464": str(ports.any_free(LOOPBACK)),
         "0.0.0.0": LOOPBACK,
     }
 
