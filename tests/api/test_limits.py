@@ -40,6 +40,7 @@ ADDRESS_MAX = 60
 ACCOUNT_MAX = 25
 FREE = 3
 READY_S_MAX = 90.0
+POLL_S = 0.01
 SAMPLES = 9
 WRONG = "not the password"
 LIMITED = {
@@ -353,6 +354,9 @@ def test_passwords_are_verified_a_few_at_a_time_and_not_too_many_wait() -> None:
         asked = passwords.AT_ONCE_MAX + passwords.WAITING_MAX + beyond
         attempts = [asyncio.ensure_future(passwords.in_turn(verify)) for _ in range(asked)]
         _, waiting = await asyncio.wait(attempts, return_when=asyncio.FIRST_EXCEPTION)
+        async with asyncio.timeout(READY_S_MAX):
+            while under_way[0] < passwords.AT_ONCE_MAX:
+                await asyncio.sleep(POLL_S)
         free.set()
         assert len(waiting) >= passwords.AT_ONCE_MAX
         return await asyncio.gather(*attempts, return_exceptions=True)
