@@ -34,14 +34,13 @@ _CATALOGUE = f"""
       from bench.artist;
     insert into coop.artist (id, owner_id, name, words, created_at)
     select id, owner_id, 'Artist ' || n, 'artist ' || n, %(now)s from bench.artist;
-    insert into coop.release (id, artist_id, title, kind, state, created_at, published_at, words, artist_words)
-    select release_id, id, 'Release ' || n, 'album', 'published', %(now)s, %(now)s, 'release ' || n, 'artist ' || n
+    insert into coop.release (id, artist_id, title, kind, state, created_at, published_at, words)
+    select release_id, id, 'Release ' || n, 'album', 'published', %(now)s, %(now)s, 'release ' || n
       from bench.artist;
     insert into coop.track (id, release_id, artist_id, position, title, state, duration_ms, original, sha256, format,
-                            content_type, lossless, bytes, filename, uploaded_at, tags, attempts, words, release_words,
-                            artist_words)
+                            content_type, lossless, bytes, filename, uploaded_at, tags, attempts, words, release_words)
     select t.id, a.release_id, a.id, t.n %% {TRACKS_AN_ARTIST} + 1, 'Track ' || t.n, 'ready', 180000, 'none',
-           sha256(t.n::text::bytea), 'flac', 'audio/flac', true, 1, t.n || '.flac', %(now)s, '{{}}', 0, '', '', ''
+           sha256(t.n::text::bytea), 'flac', 'audio/flac', true, 1, t.n || '.flac', %(now)s, '{{}}', 0, '', ''
       from bench.track t join bench.artist a on a.n = t.n / {TRACKS_AN_ARTIST};
     insert into coop.split (id, track_id, effective_epoch, proposed_by, proposed_at)
     select md5('split:' || t.n)::uuid, t.id, %(epoch)s, a.owner_id, %(now)s

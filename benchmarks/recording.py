@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
@@ -11,9 +10,9 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from benchmarks.coop import EPOCH, NOW, TARIFF, coop, settle_all
+from benchmarks.coop import NOW, TARIFF, coop, settle_all
 from benchmarks.figures import Bench, Figure, alternating, at_least
-from ledger.recording import Claim
+from ledger.recording import Claim, Recorded
 from ledger.store import recording
 from streamcoop.playback.desk import LANES
 
@@ -56,20 +55,8 @@ async def record_batch(connection: AsyncConnection[Any], claims: Sequence[Claim]
 
 async def append_batch(connection: AsyncConnection[Any], claims: Sequence[Claim]) -> None:
     """Insert the rows that recording would insert, without a lock, a look or a decision."""
-    rows = {
-        "ids": [claim.play_id for claim in claims],
-        "listeners": [claim.listener_id for claim in claims],
-        "tracks": [claim.track_id for claim in claims],
-        "kinds": [claim.kind for claim in claims],
-        "ordinals": [claim.ordinal for claim in claims],
-        "prices": [claim.price_micro for claim in claims],
-        "completes": [claim.ordinal == TARIFF.plays for claim in claims],
-        "epochs": [claim.epoch for claim in claims],
-        "salts": [secrets.token_bytes(recording.SALT_BYTES) for _ in claims],
-        "now": NOW,
-        "month": EPOCH,
-    }
-    await connection.execute(recording.APPEND, rows)
+    decided = [Recorded(claim, completes=claim.ordinal == TARIFF.plays) for claim in claims]
+    await recording.append(connection, decided, NOW)
 
 
 def plays_a_second(app_url: str, record: RecordBatch, claims: Sequence[Claim], batch: int) -> float:

@@ -118,7 +118,7 @@ async def record(
             if claim.play_id not in already:
                 fresh.setdefault(claim.play_id, claim)
         decided = dict(zip(fresh, decide_batch(list(fresh.values()), standings, tariff_in), strict=True))
-        await _append(conn, [d for d in decided.values() if isinstance(d, Recorded)], now)
+        await append(conn, [d for d in decided.values() if isinstance(d, Recorded)], now)
     outcomes: list[Outcome] = []
     for claim in claims:
         if claim.play_id in already:
@@ -187,7 +187,8 @@ def _repeat(claim: Claim, first: Recorded, recorded_at: datetime) -> Outcome:
     return Outcome(Recorded(claim, first.completes), recorded_at, repeated=True)
 
 
-async def _append(conn: AsyncConnection[Any], recorded: Sequence[Recorded], now: datetime) -> None:
+async def append(conn: AsyncConnection[Any], recorded: Sequence[Recorded], now: datetime) -> None:
+    """Append the rows of plays that are decided, in the caller's transaction."""
     if not recorded:
         return
     claims = [decision.claim for decision in recorded]
