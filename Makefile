@@ -19,7 +19,7 @@ demo: $(VENV)/installed ## The main job, end to end, against a fresh service
 test: $(VENV)/installed-dev ## The whole test suite
 	@$(BIN)/python -m tests.debian_music $(MUSIC)
 	@$(BIN)/python -m tests.debian_parts || test -z "$$CI"
-	@STREAMCOOP_TEST_MUSIC=$(MUSIC) $(BIN)/python -m pytest
+	@TEST_MUSIC=$(MUSIC) $(BIN)/python -m pytest
 
 # What crosses a part's boundary: all SQL, every route through nginx, every task, objects, chain. Left out: what is pure,
 # what is about the embedded parts, and what `make test` already holds against the same server (the object stores).
@@ -30,7 +30,7 @@ PRODUCTION_TESTS := tests/production tests/api tests/service tests/demo tests/wo
 
 test-production-parts: $(VENV)/installed-dev contracts/node_modules/.package-lock.json ## The same on PostgreSQL 15, RabbitMQ, S3, anvil, nginx
 	@$(BIN)/python -m tests.debian_parts
-	@STREAMCOOP_TEST_PARTS=production $(BIN)/python -m pytest $(PRODUCTION_TESTS)
+	@TEST_PARTS=production $(BIN)/python -m pytest $(PRODUCTION_TESTS)
 
 contracts/node_modules/.package-lock.json: contracts/package-lock.json
 	@npm ci --prefix contracts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from benchmarks.figures import Bench, Figure
 
 SEED = 1844  # Rochdale
+WIDTH = 170
 RESULTS = Path("build/bench.json")
 # Each module has `run(bench) -> Iterator[Figure]`, and needs nothing of the others.
 WORKS = ("recording", "settling", "closing", "requests", "audio", "listeners", "growth")
@@ -26,7 +28,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED, help="of the synthetic data")
     parser.add_argument("works", nargs="*", choices=[*WORKS, []], default=[], help="only these")
     given = parser.parse_args()
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     begun = time.monotonic()
     figures: list[Figure] = []
     for name in given.works or WORKS:

@@ -19,7 +19,7 @@ SUFFIXES = frozenset({".mp3", ".ogg"})
 
 def files() -> list[Path]:
     """The music that was fetched; empty where it was not."""
-    folder = Path(os.environ.get("STREAMCOOP_TEST_MUSIC", ""))
+    folder = Path(os.environ.get("TEST_MUSIC", ""))
     if not debian_packages.is_complete(folder):
         return []
     return sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())

@@ -22,30 +22,31 @@ COUNTED_MAX = 10_000
 # Settling and closing both change many track accounts; one at a time spares them deadlocks.
 TRACKS_LOCK = 0x5C_01
 
+# Accounts are looked up one by one, not joined. Where statistics are behind (of the queue they often are: it was empty
+# a moment ago, and a new epoch's accounts are all new) the planner takes thousands for a handful, and a join would go
+# through the batch once for each of them.
 _TRACK_ACCOUNTS = text("""
     insert into ledger.account (code, kind, asset, owner, epoch)
-    select distinct 'track:' || track_id || ':' || epoch, 'track', 'credit', track_id, epoch
-      from (select track_id, epoch from ledger.play_queue order by id limit :batch) as waiting
-     where not exists (select from ledger.account a
-                        where a.kind = 'track' and a.owner = waiting.track_id and a.epoch = waiting.epoch)
+    select 'track:' || track_id || ':' || epoch, 'track', 'credit', track_id, epoch
+      from (select distinct track_id, epoch
+              from (select track_id, epoch from ledger.play_queue order by id limit :batch) as first) as asked
+     where (select a.id from ledger.account a
+             where a.kind = 'track' and a.owner = asked.track_id and a.epoch = asked.epoch) is null
         on conflict do nothing
 """)
 
-# The batch is cut off before anything is joined to it, so that a long queue costs no more than a short one. Accounts
-# are looked up one by one, not joined: where statistics are behind (a new epoch's accounts are all new) the planner
-# takes the accounts for a handful and would go through the batch once for each. A play whose track account appeared
-# too late for the statement above waits for the next batch.
+# The batch is cut off before anything else, so that a long queue costs no more than a short one. A play whose track
+# account appeared too late for the statement above waits for the next batch.
 _SETTLE = text("""
     with first as materialized (
-        select id, track_id, epoch from ledger.play_queue order by id limit :batch for update skip locked
-    ), named as materialized (
-        select track_id, epoch, (select a.id from ledger.account a where a.kind = 'track' and a.owner = track_id
-                                                                     and a.epoch = asked.epoch) as account_id
-          from (select distinct track_id, epoch from first) as asked
+        select q.id, (select a.id from ledger.account a
+                       where a.kind = 'track' and a.owner = q.track_id and a.epoch = q.epoch) as account_id
+          from ledger.play_queue q order by q.id limit :batch for update of q skip locked
     ), taken as (
-        delete from ledger.play_queue q using first join named using (track_id, epoch)
-         where q.id = first.id and named.account_id is not null
-        returning q.listener_id, q.track_id, q.kind, q.price_micro, q.completes, q.epoch, q.month, named.account_id
+        delete from ledger.play_queue q where id = any (array(select id from first where account_id is not null))
+        returning listener_id, track_id, kind, price_micro, completes, epoch, month,
+                  (select a.id from ledger.account a
+                    where a.kind = 'track' and a.owner = q.track_id and a.epoch = q.epoch) as account_id
     ), wallets as materialized (
         select (select w.id from ledger.account w where w.kind = 'wallet' and w.owner = listener_id) as account_id,
                sum(price_micro)::bigint as paid_micro

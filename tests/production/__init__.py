@@ -1,6 +1,6 @@
 """The service on the parts that `docker-compose.yml` names, as Debian, PyPI and npm have them, without containers.
 
-`STREAMCOOP_TEST_PARTS=production` (see `make test-production-parts`) makes the tests use it.
+`TEST_PARTS=production` (see `make test-production-parts`) makes the tests use it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 
 from streamcoop.embedded.temporary import Service, running_service
 
-IS_CHOSEN = os.environ.get("STREAMCOOP_TEST_PARTS") == "production"
+IS_CHOSEN = os.environ.get("TEST_PARTS") == "production"
 SUPERVISORS = {True: "tests.production", False: "streamcoop.embedded.supervisor"}
 
 

@@ -25,7 +25,7 @@ def pieces() -> list[Path]:
     found = sorted(debian_music.files(), key=lambda path: path.stat().st_size)
     chosen = [path for suffix in SUFFIXES for path in [p for p in found if p.suffix == suffix][:OF_A_KIND]]
     if len(chosen) < OF_A_KIND * len(SUFFIXES):
-        reason = "Debian's music packages are not here: `make test` fetches them and sets STREAMCOOP_TEST_MUSIC"
+        reason = "Debian's music packages are not here: `make test` fetches them and sets TEST_MUSIC"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
