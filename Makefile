@@ -21,12 +21,12 @@ test: $(VENV)/installed-dev ## The whole test suite
 	@$(BIN)/python -m tests.debian_parts || test -z "$$CI"
 	@TEST_MUSIC=$(MUSIC) $(BIN)/python -m pytest
 
-# What crosses a part's boundary: all SQL, every route through nginx, every task, objects, chain. Left out: what is pure,
-# what is about the embedded parts, and what `make test` already holds against the same server (the object stores).
-PRODUCTION_TESTS := tests/production tests/api tests/service tests/demo tests/workers tests/catalogue tests/membership \
-    tests/governance tests/royalties tests/payouts tests/ledger/test_posting.py tests/ledger/test_recording.py \
-    tests/ledger/test_settling.py tests/ledger/test_closing.py tests/ledger/test_checking.py tests/ledger/test_terms.py \
-    tests/test_migrations.py
+# What crosses a part's boundary: all of the books' SQL, every route and role through nginx, every task, objects, chain. Left
+# out: what is pure, what is about the embedded parts, what nginx answers itself, and what `make test` holds already against
+# the same server or of which only PostgreSQL's version is another here.
+PRODUCTION_TESTS := tests/production tests/api/test_story.py tests/api/test_authorisation.py tests/service tests/demo \
+    tests/workers tests/ledger/test_posting.py tests/ledger/test_recording.py tests/ledger/test_settling.py \
+    tests/ledger/test_closing.py tests/ledger/test_checking.py tests/ledger/test_terms.py tests/test_migrations.py
 
 test-production-parts: $(VENV)/installed-dev contracts/node_modules/.package-lock.json ## The same on PostgreSQL 15, RabbitMQ, S3, anvil, nginx
 	@$(BIN)/python -m tests.debian_parts

@@ -84,6 +84,7 @@ def test_what_is_ones_own_is_not_kept_by_anybody(service: Service, person: Calla
         assert "no-store" in someone.http.get(path).headers["cache-control"].split(", "), path
 
 
+@pytest.mark.embedded_parts("nginx says itself how it was reached")
 def test_the_cookie_is_for_http_and_this_site_alone(service: Service) -> None:
     someone = somebody(service, "Cookie")
     new = {"email": someone.email, "password": PASSWORD, "name": "Cookie"}

@@ -57,6 +57,7 @@ def other_track(coop: Coop) -> Track:
     return coop.a_published_track(SECONDS, 1)
 
 
+@pytest.mark.embedded_parts("nginx holds off such a flood; test_concurrency asks two API processes more slowly")
 def test_fifteen_hundred_tokens_on_the_credits_of_one_play_buy_one_play(coop: Coop) -> None:
     long, longer = coop.a_published_track(LONG_S), coop.a_published_track(LONG_S, 1)
     listener = coop.a_listener(PRICES_MICRO[0])
