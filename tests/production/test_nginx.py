@@ -138,7 +138,8 @@ def test_a_request_that_one_process_refuses_goes_to_the_other(stand: Stand, meth
 def test_what_was_sent_is_sent_again_only_where_that_is_safe(stand: Stand, method: str, path: str, times: int) -> None:
     for api in stand.apis:
         api.hangs_up = True
-    answer = ask(stand, method, path, content="{}")
+    # What has passed through unbuffered cannot be sent again; a GET has no body.
+    answer = ask(stand, method, path, content=None if method == "GET" else "{}")
     assert answer.status_code == httpx.codes.BAD_GATEWAY
     assert len(stand.asked) == times
 
