@@ -459,6 +459,7 @@ def test_a_range_is_read_alike_on_paid_owned_preview_and_original(coop: Coop, ca
             assert heard.body == whole[part], what
 
 
+@pytest.mark.embedded_parts("before an S3, nginx sends the whole to whoever resumes by If-Range")
 def test_a_range_whose_if_range_does_not_hold_is_ignored_wherever_it_lies(coop: Coop) -> None:
     short = coop.a_published_track(1.5)
     path = f"/api/v1/tracks/{short.id}/preview"
