@@ -24,7 +24,7 @@ class Step:
 
 
 STEPS = (
-    Step("play appended, not committed", "api", "ledger.store.recording:_append", "after", "play"),
+    Step("play appended, not committed", "api", "ledger.store.recording:append", "after", "play"),
     Step("play recorded, not answered", "api", "ledger.store.recording:record", "after", "play"),
     Step("top-up posted, not committed", "api", "streamcoop.wallet.service:top_up", "after", "top-up"),
     Step("top-up committed, not answered", "api", "streamcoop.wallet.service:top_up", "committed", "top-up"),
