@@ -77,7 +77,7 @@ async def _running(app: FastAPI) -> AsyncIterator[None]:
     pool = async_pool()
     await pool.open()
     app.state.pool = pool
-    app.state.principals = PrincipalCache()
+    app.state.principals = PrincipalCache(pool)
     app.state.accounts = Allowance(settings().requests_per_minute_account)
     app.state.objects = WatchedStore(open_store(settings()))
     app.state.desk = PlaybackDesk(pool, settings())

@@ -91,7 +91,8 @@ def cloned_database(_postgres_server: _Server) -> Callable[[], AbstractContextMa
     def clone() -> Iterator[Database]:
         name = f"books_{next(numbers)}"
         _postgres_server.administer(
-            "CREATE DATABASE {name} TEMPLATE {template} OWNER {owner}",
+            # Without fsync, copying files takes a third of the time of writing them to the log.
+            "CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY OWNER {owner}",
             name=name,
             template=TEMPLATE,
             owner=databases.OWNER,

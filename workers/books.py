@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
+from ledger.store.checking import add_up_books
 from streamcoop.clock import now
 from streamcoop.database import engine, transaction
 from streamcoop.operations import books_check
@@ -14,6 +15,7 @@ from workers.app import app
 log = logging.getLogger(__name__)
 
 CHECK_S_MAX = 540
+STATEMENT_S_MAX = 300
 
 
 @app.task(name="workers.books.check", soft_time_limit=CHECK_S_MAX)
@@ -23,7 +25,7 @@ def check() -> bool | None:
         check_id = books_check.begin(session, timedelta(seconds=settings().books_check_interval_s), now())
     if check_id is None:
         return None
-    report = books_check.add_up(engine())
+    report = add_up_books(engine(), STATEMENT_S_MAX)
     with transaction() as session:
         books_check.end(session, check_id, report, now())
     facts = {"transfers": report.transfers, "plays": report.plays, "findings": len(report.findings)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 FINDINGS_MAX = 20
 
@@ -186,3 +186,14 @@ def check_books(conn: Connection) -> Report:
         text("select (select count(*) from ledger.transfer), (select count(*) from ledger.play)")
     ).one()
     return Report(tuple(CHECKS), tuple(findings), transfers, plays)
+
+
+def add_up_books(engine: Engine, statement_s_max: int = 0) -> Report:
+    """Check the books as of one instant. Writes nothing and takes no lock, so a replica can be asked as well.
+
+    `statement_s_max` bounds each of its statements in seconds, 0 for none; then OperationalError.
+    """
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn, conn.begin():
+        conn.exec_driver_sql("set transaction read only")
+        conn.exec_driver_sql(f"set local statement_timeout = '{statement_s_max}s'")
+        return check_books(conn)

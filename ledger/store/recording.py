@@ -8,7 +8,7 @@ same credits. Everything else that takes credits out of a wallet holds the same 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -133,37 +133,39 @@ async def record(
     return outcomes
 
 
-async def standing_of(
-    conn: AsyncConnection[Any], listener_id: UUID, track_id: UUID, epoch: int, now: datetime
-) -> Standing:
-    """What a listener can spend and has paid for one track in `epoch`, settled or not. Without the lock: for quotes."""
+async def standings_of(
+    conn: AsyncConnection[Any], pairs: Collection[tuple[UUID, UUID]], epoch: int, now: datetime
+) -> dict[UUID, Standing]:
+    """What listeners can spend, and have paid for the tracks that `pairs` name with them, settled or not.
+
+    Without their locks: for quotes. Ownership is as of `epoch`.
+    """
     async with conn.pipeline():
-        listeners = await conn.execute(STANDINGS, {"listeners": [listener_id], "month": month_of(now)})
-        asked = {"listeners": [listener_id], "tracks": [track_id], "epoch": epoch}
-        progress = await conn.execute(PROGRESS, asked)
-        (_, *figures), (*_, plays, paid_micro, owned) = (await listeners.fetchall())[0], (await progress.fetchall())[0]
-    standing = Standing(*figures)
-    standing.progress[track_id] = Progress(plays, paid_micro, owned)
-    return standing
+        return await _standings(conn, pairs, epoch, month_of(now))
 
 
 async def _look(
     conn: AsyncConnection[Any], claims: Sequence[Claim], month: int
 ) -> tuple[dict[UUID, Standing], dict[UUID, tuple[Recorded, datetime]]]:
     """Take the listeners' locks, then read their standings and the plays recorded before."""
-    listeners = sorted({claim.listener_id for claim in claims})
-    pairs = list({(claim.listener_id, claim.track_id) for claim in claims})
-    keys = sorted(lock_key(listener) for listener in listeners)
-    await conn.execute(LOCK, (_array(keys),))
-    standing = await conn.execute(STANDINGS, {"listeners": _array(listeners), "month": month})
-    epoch = max(claim.epoch for claim in claims)
-    asked = {"listeners": _array(p[0] for p in pairs), "tracks": _array(p[1] for p in pairs), "epoch": epoch}
-    progress = await conn.execute(PROGRESS, asked)
+    pairs = {(claim.listener_id, claim.track_id) for claim in claims}
+    await conn.execute(LOCK, (_array(sorted({lock_key(listener) for listener, _ in pairs})),))
     already = await conn.execute(ALREADY, (_array(claim.play_id for claim in claims),))
+    standings = await _standings(conn, pairs, max(claim.epoch for claim in claims), month)
+    return standings, await _plays_recorded(already)
+
+
+async def _standings(
+    conn: AsyncConnection[Any], pairs: Collection[tuple[UUID, UUID]], epoch: int, month: int
+) -> dict[UUID, Standing]:
+    listeners = {listener for listener, _ in pairs}
+    standing = await conn.execute(STANDINGS, {"listeners": _array(listeners), "month": month})
+    asked = {"listeners": _array(pair[0] for pair in pairs), "tracks": _array(pair[1] for pair in pairs)}
+    progress = await conn.execute(PROGRESS, {**asked, "epoch": epoch})
     standings = {row[0]: Standing(*row[1:]) for row in await standing.fetchall()}
     for listener, track, plays, paid_micro, owned in await progress.fetchall():
         standings[listener].progress[track] = Progress(plays, paid_micro, owned)
-    return standings, await _plays_recorded(already)
+    return standings
 
 
 async def _plays_recorded(found: AsyncCursor[Any]) -> dict[UUID, tuple[Recorded, datetime]]:

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from ledger.accounts import PLAYS_CLEARING
-from ledger.ids import new_id
+from ledger.ids import lowest_id, new_id
 from ledger.store import posting
 
 BATCH_MAX = 20_000
@@ -148,4 +148,21 @@ _UNSETTLED = text("""
                 else (select max(id) - min(id) + 1 from ledger.play_queue) end, oldest
       from (select count(*) as counted, min(recorded_at) as oldest
               from (select recorded_at from ledger.play_queue order by id limit :counted_max) as first) as bounded
+""")
+
+
+def recorded_since(conn: Connection, since: datetime, opened_from: datetime, most: int) -> tuple[int, int]:
+    """How many plays were recorded from `since` on, and how many of those wait to be settled, each up to `most`.
+
+    Plays are found by their ids: one that was opened before `opened_from` is not counted.
+    """
+    asked = {"since": since, "lowest": lowest_id(opened_from), "most": most}
+    recorded, waiting = conn.execute(_RECORDED_SINCE, asked).one()
+    return int(recorded), int(waiting)
+
+
+_RECORDED_SINCE = text("""
+    select (select count(*) from (select from ledger.play
+                                   where id >= :lowest and recorded_at >= :since limit :most) as recorded),
+           (select count(*) from (select from ledger.play_queue where recorded_at >= :since limit :most) as waiting)
 """)

@@ -6,7 +6,6 @@ a few seconds per process, so a revoked session or token stops working everywher
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from collections import OrderedDict
@@ -24,6 +23,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from streamcoop.database import HotConnection
 from streamcoop.errors import NotPermitted, NotSignedIn
+from streamcoop.gathering import Gathering
 from streamcoop.traffic import Allowance
 
 COOKIE = "streamcoop_session"
@@ -73,38 +73,28 @@ class Principal:
 class PrincipalCache:
     """A process's short memory of principals by digest: bounded in number and in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: AsyncConnectionPool[HotConnection]) -> None:
+        self._pool = pool
         self._kept: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
-        self._asked: list[tuple[bytes, asyncio.Future[Principal | None]]] = []
-        self._looking: asyncio.Task[None] | None = None
+        self._asked = Gathering(self._look_up, LOOKED_UP_MAX)
 
-    async def find(self, digest: bytes, pool: AsyncConnectionPool[HotConnection]) -> Principal | None:
+    async def find(self, digest: bytes) -> Principal | None:
         """The principal, looked up unless that was done within PRINCIPAL_TTL_S. None: the secret is not valid here."""
         kept = self._kept.get(digest)
         if kept and kept[0] > time.monotonic():
             return kept[1]
-        future: asyncio.Future[Principal | None] = asyncio.get_running_loop().create_future()
-        self._asked.append((digest, future))
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look_up(pool), name="looking up principals")
-        return await future
+        return await self._asked.ask(digest)
 
-    async def _look_up(self, pool: AsyncConnectionPool[HotConnection]) -> None:
-        """Answer all that is asked; while one query is under way the next gathers."""
-        while self._asked:
-            asked, self._asked = self._asked[:LOOKED_UP_MAX], self._asked[LOOKED_UP_MAX:]
-            try:
-                found = await _found(pool, list({digest for digest, _ in asked}))
-            except Exception as error:
-                for _, future in asked:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for digest, principal in found.items():
-                self._keep(digest, principal)
-            for digest, future in asked:
-                if not future.done():
-                    future.set_result(found.get(digest))
+    async def _look_up(self, digests: list[bytes]) -> list[Principal | None]:
+        async with self._pool.connection() as conn:
+            rows = await (await conn.execute(_FIND, {"digests": list(set(digests))})).fetchall()
+        found: dict[bytes, Principal] = {}
+        for digest, user_id, role_names, session_id, token_scopes in rows:
+            roles = frozenset(role_names)
+            scopes = scopes_of(roles) if token_scopes is None else scopes_of(roles) & frozenset(token_scopes)
+            found[digest] = Principal(user_id, session_id, roles, scopes, by_token=token_scopes is not None)
+            self._keep(digest, found[digest])
+        return [found.get(digest) for digest in digests]
 
     def _keep(self, digest: bytes, principal: Principal) -> None:
         self._kept[digest] = (time.monotonic() + PRINCIPAL_TTL_S, principal)
@@ -115,17 +105,6 @@ class PrincipalCache:
     def forget(self, digest: bytes) -> None:
         """Drop at once: signed out here."""
         self._kept.pop(digest, None)
-
-
-async def _found(pool: AsyncConnectionPool[HotConnection], digests: list[bytes]) -> dict[bytes, Principal]:
-    async with pool.connection() as conn:
-        rows = await (await conn.execute(_FIND, {"digests": digests})).fetchall()
-    found = {}
-    for digest, user_id, role_names, session_id, token_scopes in rows:
-        roles = frozenset(role_names)
-        scopes = scopes_of(roles) if token_scopes is None else scopes_of(roles) & frozenset(token_scopes)
-        found[digest] = Principal(user_id, session_id, roles, scopes, by_token=token_scopes is not None)
-    return found
 
 
 def digest_of(secret: str) -> bytes:
@@ -157,7 +136,7 @@ async def visitor_or_principal(
     if len(secret) > SECRET_LENGTH_MAX:
         raise NotSignedIn
     principals: PrincipalCache = request.app.state.principals
-    principal = await principals.find(digest_of(secret), request.app.state.pool)
+    principal = await principals.find(digest_of(secret))
     if principal is None:
         raise NotSignedIn
     accounts: Allowance = request.app.state.accounts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -21,7 +22,7 @@ _PLAYABLE = """
       join coop.release r on r.id = t.release_id
       join coop.artist a on a.id = t.artist_id
       join coop.rendition f on f.track_id = t.id
-     where t.id = %s and t.state = 'ready'
+     where t.id = any(%s) and t.state = 'ready'
 """
 
 
@@ -65,14 +66,15 @@ class TrackTitle:
     isrc: str | None
 
 
-async def playable(conn: psycopg.AsyncConnection[Any], track_id: UUID) -> Playable | None:
-    """A track that is ready, of whatever release, in one round trip. None: no such track, or not ready."""
-    rows = await (await conn.execute(_PLAYABLE, (track_id,))).fetchall()
-    if not rows:
-        return None
-    renditions = {row[10]: PlayableRendition(row[11], row[10], *row[12:]) for row in rows}
-    members: list[Any] = [*rows[0][:10], renditions]
-    return Playable(*members)
+async def playable(conn: psycopg.AsyncConnection[Any], track_ids: Collection[UUID]) -> dict[UUID, Playable]:
+    """Those of the tracks that are ready, of whatever release, in one round trip."""
+    found: dict[UUID, Playable] = {}
+    for row in await (await conn.execute(_PLAYABLE, (list(track_ids),))).fetchall():
+        members: list[Any] = [*row[:10], {}]
+        found.setdefault(row[0], Playable(*members)).renditions[row[10]] = PlayableRendition(
+            row[11], row[10], *row[12:]
+        )
+    return found
 
 
 def rendition_object(track_id: UUID, codec: Codec) -> tuple[str, str]:

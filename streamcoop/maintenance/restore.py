@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import create_engine, text
 
-from ledger.store.checking import Report, check_books
+from ledger.store.checking import Report, add_up_books
 from streamcoop import migrate
 from streamcoop.adapters.objects import ObjectStore, open_store
 from streamcoop.catalogue import storage
@@ -160,8 +160,7 @@ def _load(owner_url: str, backup: Path, contents: Contents) -> Report:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
             # A dump brings no statistics along, and without them the first plans are bad ones.
             conn.execute(text("analyze"))
-        with engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn, conn.begin():
-            books = check_books(conn)
+        books = add_up_books(engine)
     finally:
         engine.dispose()
     found, backed_up = (books.plays, books.transfers), (contents.plays, contents.transfers)

@@ -6,16 +6,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Engine, delete, func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from ledger.ids import new_id
-from ledger.store.checking import Report, check_books
+from ledger.store.checking import Report
 from streamcoop.operations.models import BooksCheck
 
 KEPT = timedelta(days=40)
-# Of one of the check's statements; the task that runs it has a limit of its own.
-STATEMENT_S_MAX = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +34,6 @@ def begin(session: Session, interval: timedelta, now: datetime) -> UUID | None:
     check = BooksCheck(id=new_id(), begun_at=now)
     session.add(check)
     return check.id
-
-
-def add_up(engine: Engine) -> Report:
-    """Add up the books as of one instant. Writes nothing and takes no lock, so a replica can be asked as well."""
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn, conn.begin():
-        conn.exec_driver_sql("set transaction read only")
-        conn.exec_driver_sql(f"set local statement_timeout = '{STATEMENT_S_MAX}s'")
-        return check_books(conn)
 
 
 def end(session: Session, check_id: UUID, report: Report, now: datetime) -> None:

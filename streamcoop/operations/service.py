@@ -14,14 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
-from uuid import UUID
 
-from sqlalchemy import Connection, NullPool, create_engine, text
+from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.orm import Session
 
 from ledger.epochs import Calendar
-from ledger.store import closing, terms
-from ledger.store.settling import unsettled
+from ledger.store import closing, settling, terms
 from streamcoop.adapters.objects import open_store
 from streamcoop.catalogue import rendering
 from streamcoop.database import with_driver
@@ -158,7 +156,7 @@ def _ask_database(configured: Settings, ask: Callable[[Connection], Answer]) -> 
 
 def standing(conn: Connection, now: datetime) -> Standing:
     """What the database tells of the service."""
-    count, oldest = unsettled(conn)
+    count, oldest = settling.unsettled(conn)
     with Session(conn) as session:
         admissions, held_up = membership.waiting(session)
         recordings, uploaded_at = rendering.unfinished(session, COUNT_MAX)
@@ -188,26 +186,11 @@ def _epochs(conn: Connection, now: datetime) -> Epochs:
     )
 
 
-_RECORDED = text("""
-    select count(*) from (
-        select from ledger.play where id >= :opened_from and recorded_at >= :since limit :most) as counted
-""")
-_WAITING = text("""
-    select count(*) from (select from ledger.play_queue where recorded_at >= :since limit :most) as counted
-""")
-
-
 def last_minute(conn: Connection, now: datetime) -> LastMinute:
     """Plays recorded within a MINUTE before `now`, counted up to PLAYS_COUNT_MAX."""
-    since = {"since": now - MINUTE, "most": PLAYS_COUNT_MAX}
-    recorded = int(conn.scalar(_RECORDED, {**since, "opened_from": _lowest_id(now - MINUTE - OPENED_BEFORE_MAX)}) or 0)
-    waiting = int(conn.scalar(_WAITING, since) or 0)
+    since = now - MINUTE
+    recorded, waiting = settling.recorded_since(conn, since, since - OPENED_BEFORE_MAX, PLAYS_COUNT_MAX)
     return LastMinute(recorded, max(recorded - waiting, 0))
-
-
-def _lowest_id(at: datetime) -> UUID:
-    """The lowest UUIDv7 of a millisecond: nothing minted before it is higher."""
-    return UUID(int=int(at.timestamp() * 1000) << 80)
 
 
 def head(rpc_url: str) -> Head:

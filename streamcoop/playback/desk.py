@@ -1,18 +1,12 @@
-"""The recording desk of a process: gathers plays that are asked for at the same time into one transaction.
-
-While one batch is being committed the next gathers; so one play alone waits for nothing, and under
-load a commit is shared by hundreds.
-"""
+"""The recording desk of a process: plays that are asked for at the same time share a transaction, quotes a look."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import logging
 import time
 from collections import OrderedDict
-from contextlib import suppress
-from http import HTTPStatus
+from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
@@ -22,23 +16,23 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from ledger.epochs import Calendar
-from ledger.errors import DomainError
 from ledger.money import CreditPrice
-from ledger.recording import Claim, Recorded
+from ledger.recording import Claim, Recorded, Standing
 from ledger.store import recording
 from ledger.store.recording import Outcome
 from ledger.tariff import Tariff
 from streamcoop import metrics, tracing
+from streamcoop.catalogue.lookup import Playable, playable
 from streamcoop.clock import now
 from streamcoop.database import HotConnection, ReadOnly
+from streamcoop.gathering import Gathering
 from streamcoop.playback.rule import Rule
-from streamcoop.problems import register
 from streamcoop.settings import Settings
 
 log = logging.getLogger(__name__)
 
 LANES = 2
-WAITING_MAX = 10_000
+QUOTED_MAX = 500
 # At shutdown: what still waits is a few batches.
 DRAIN_S_MAX = 5.0
 RECORDED_KEPT_MAX = 100_000
@@ -56,18 +50,18 @@ _TARIFF = """
 _RECORDED = "select from ledger.play where id = %s"
 
 
-class Overloaded(DomainError):
-    """Too many plays are being recorded just now: try again in a moment."""
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """What a quote goes by: the track, None if it is not there or not ready, and how its listener stands."""
 
-
-register({Overloaded: HTTPStatus.SERVICE_UNAVAILABLE})
+    track: Playable | None
+    standing: Standing
 
 
 class PlaybackDesk:
-    """Owns the gathering of claims and a process's memory of what cannot change.
+    """Owns the gathering of claims and quotes, and a process's memory of what cannot change.
 
-    `waiting` is touched only between awaits of the one event loop, so it needs no lock. An entry of
-    `recorded` is a fact that is durable; a claim whose requester went away is recorded all the same.
+    An entry of `recorded` is a fact that is durable; a claim whose requester went away is recorded all the same.
     """
 
     rule: Rule
@@ -78,10 +72,8 @@ class PlaybackDesk:
     def __init__(self, pool: AsyncConnectionPool[HotConnection], settings: Settings) -> None:
         self.pool = pool
         self.secret_key = base64.b64decode(settings.secret_key.get_secret_value())
-        self._waiting: list[tuple[Claim, asyncio.Future[Outcome]]] = []
-        self._wake = asyncio.Event()
-        self._open = True
-        self._lanes: list[asyncio.Task[None]] = []
+        self._claims = Gathering(self._record, recording.BATCH_MAX, LANES)
+        self._quotes = Gathering(self._look, QUOTED_MAX)
         self._recorded: OrderedDict[UUID, None] = OrderedDict()
         self._tariffs: OrderedDict[int, Tariff] = OrderedDict()
 
@@ -94,17 +86,12 @@ class PlaybackDesk:
         self.calendar = Calendar(founding["epoch_seconds"], founding["first_epoch"])
         self.credit_price = CreditPrice(founding["credit_price_micro"])
         self.currency = founding["currency"]
-        self._lanes = [asyncio.create_task(self._lane(), name=f"recording lane {n}") for n in range(LANES)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         # A claim that still waits is recorded, whether or not its requester is there to be told.
-        self._open = False
-        self._wake.set()
-        await asyncio.wait(self._lanes, timeout=DRAIN_S_MAX)
-        for lane in self._lanes:
-            lane.cancel()
-        await asyncio.gather(*self._lanes, return_exceptions=True)
+        await self._claims.drain(DRAIN_S_MAX)
+        await self._quotes.drain(DRAIN_S_MAX)
 
     async def tariff_in(self, epoch: int) -> Tariff:
         """The tariff of an epoch that has begun; such a one never changes, so it is read once."""
@@ -132,51 +119,33 @@ class PlaybackDesk:
     async def record(self, claim: Claim) -> Outcome:
         """Record a claim together with whatever else waits; returns once it is durable, or refused."""
         await self.tariff_in(claim.epoch)
-        if len(self._waiting) >= WAITING_MAX:
-            raise Overloaded(retry_after_s=1)
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append((claim, future))
-        self._wake.set()
-        return await future
+        return await self._claims.ask(claim)
 
-    async def _lane(self) -> None:
-        while self._open or self._waiting:
-            await self._wake.wait()
-            batch = self._waiting[: recording.BATCH_MAX]
-            del self._waiting[: recording.BATCH_MAX]
-            if not self._waiting and self._open:
-                self._wake.clear()
-            if batch:
-                await self._record_batch(batch)
+    async def quoted(self, listener_id: UUID, track_id: UUID, epoch: int) -> Quoted:
+        """What a play of the track would have to go by in `epoch`. Writes nothing."""
+        return await self._quotes.ask((listener_id, track_id, epoch))
 
-    async def _record_batch(self, batch: list[tuple[Claim, asyncio.Future[Outcome]]]) -> None:
+    async def _record(self, claims: list[Claim]) -> list[Outcome]:
         begun_ns = time.time_ns()
         try:
-            outcomes = await self._decided([claim for claim, _ in batch])
-        except BaseException as failure:
-            error = ReadOnly() if isinstance(failure, ReadOnlySqlTransaction) else failure
-            # The transaction rolled back, or its commit's answer was lost: either way asking again is safe.
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error if isinstance(error, Exception) else ConnectionError("shutting down"))
-            if not isinstance(error, Exception):
-                raise
-            if isinstance(error, ReadOnly):
-                return
-            log.warning("batch not recorded", extra={"error": type(error).__name__, "plays": len(batch)})
-            return
+            outcomes = await self._decided(claims)
+        # The transaction rolled back, or its commit's answer was lost: either way asking again is safe.
+        except ReadOnlySqlTransaction as refused:
+            raise ReadOnly from refused
+        except Exception as error:
+            log.warning("batch not recorded", extra={"error": type(error).__name__, "plays": len(claims)})
+            raise
         recorded = 0
-        for (claim, future), outcome in zip(batch, outcomes, strict=True):
+        for outcome in outcomes:
             if isinstance(outcome.decision, Recorded):
-                self._remember(claim.play_id)
+                self._remember(outcome.decision.claim.play_id)
                 recorded += not outcome.repeated
             else:
                 metrics.PLAYS_REFUSED.labels(outcome.decision.reason).inc()
-            with suppress(asyncio.InvalidStateError):
-                future.set_result(outcome)
         metrics.PLAYS_RECORDED.inc(recorded)
         metrics.RECORDING_SECONDS.observe((time.time_ns() - begun_ns) / 1e9)
-        tracing.done("record plays", begun_ns, plays=len(batch), recorded=recorded)
+        tracing.done("record plays", begun_ns, plays=len(claims), recorded=recorded)
+        return outcomes
 
     async def _decided(self, claims: list[Claim]) -> list[Outcome]:
         """What becomes of the claims. Once, a connection that turns out to be dead is replaced by another."""
@@ -189,6 +158,13 @@ class PlaybackDesk:
         # Whatever was recorded all the same is answered as it was.
         async with self.pool.connection() as conn:
             return await recording.record(conn, claims, self._tariffs.__getitem__, now())
+
+    async def _look(self, asked: list[tuple[UUID, UUID, int]]) -> list[Quoted]:
+        pairs = {(listener_id, track_id) for listener_id, track_id, _ in asked}
+        async with self.pool.connection() as conn:
+            tracks = await playable(conn, {track_id for _, track_id in pairs})
+            standings = await recording.standings_of(conn, pairs, max(epoch for *_, epoch in asked), now())
+        return [Quoted(tracks.get(track_id), standings[listener_id]) for listener_id, track_id, _ in asked]
 
     def _remember(self, play_id: UUID) -> None:
         self._recorded[play_id] = None

@@ -14,14 +14,15 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from ledger.recording import Recorded
-from ledger.store.recording import Outcome, standing_of
+from ledger.store.recording import Outcome
 from streamcoop.accounts.principals import SIGNED_IN_SOMEHOW, Listener, hot_listener
-from streamcoop.catalogue.lookup import rendition_object
+from streamcoop.catalogue.lookup import playable, rendition_object
 from streamcoop.catalogue.storage import StorageUnavailable
 from streamcoop.clock import now
 from streamcoop.errors import NotFound, NotPermitted, NotSignedIn
+from streamcoop.gathering import Overloaded
 from streamcoop.playback import delivery, service
-from streamcoop.playback.desk import Overloaded, PlaybackDesk
+from streamcoop.playback.desk import PlaybackDesk
 from streamcoop.playback.ranges import RangeNotSatisfiable, parse
 from streamcoop.playback.schemas import OpenPlay, PlayOut, RecordedOut, RecordPlay
 from streamcoop.playback.tokens import TOKEN_LENGTH_MAX, PlayToken, PlayTokenExpired, PlayTokenRefused
@@ -206,7 +207,7 @@ async def _record_in_mid_stream(desk: PlaybackDesk, token: PlayToken) -> None:
 async def preview(track_id: UUID, request: Request, range_header: RangeHeader = None) -> Response:
     """The beginning of a published track, for anybody."""
     async with _desk(request).pool.connection() as conn:
-        track = await service.find_track(conn, track_id, None)
+        track = service.found_track((await playable(conn, [track_id])).get(track_id), None)
     clip = track.renditions.get("preview")
     if clip is None or track.release_state != "published":
         raise NotFound
@@ -228,9 +229,8 @@ async def original(track_id: UUID, listener: Listener, request: Request, range_h
     desk, at = _desk(request), now()
     epoch = desk.calendar.epoch_at(at)
     tariff = await desk.tariff_in(epoch)
-    async with desk.pool.connection() as conn:
-        track = await service.find_track(conn, track_id, listener)
-        standing = await standing_of(conn, listener.user_id, track_id, epoch, at)
+    quoted = await desk.quoted(listener.user_id, track_id, epoch)
+    track, standing = service.found_track(quoted.track, listener), quoted.standing
     if track.artist_owner_id != listener.user_id and not tariff.owns(standing.progress[track_id]):
         raise NotFound
     return await delivery.whole(

@@ -8,16 +8,14 @@ from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection
-
 from ledger.errors import DomainError
 from ledger.ids import new_id
 from ledger.recording import Claim, Kind, Recorded, Refused, Standing, decide, quote
-from ledger.store.recording import Outcome, standing_of
+from ledger.store.recording import Outcome
 from ledger.tariff import Progress, Tariff
 from streamcoop import metrics
 from streamcoop.accounts.principals import Principal
-from streamcoop.catalogue.lookup import Playable, PlayableRendition, playable
+from streamcoop.catalogue.lookup import Playable, PlayableRendition
 from streamcoop.errors import NotFound
 from streamcoop.playback.desk import PlaybackDesk
 from streamcoop.playback.rule import Meter, Rule
@@ -100,12 +98,11 @@ class Opened:
     refused: Refused | None
 
 
-async def find_track(conn: AsyncConnection[Any], track_id: UUID, listener: Principal | None) -> Playable:
+def found_track(track: Playable | None, listener: Principal | None) -> Playable:
     """A track that a listener may open: published, or her own. Raises NotFound.
 
     A withdrawn track is found too; whether she owns it is for the caller to ask.
     """
-    track = await playable(conn, track_id)
     own = track is not None and listener is not None and track.artist_owner_id == listener.user_id
     if track is None or not (own or track.release_state in {"published", "withdrawn"}):
         raise NotFound
@@ -119,9 +116,8 @@ async def open_play(
     play_id = new_id()
     epoch = desk.calendar.epoch_at(now)
     tariff = await desk.tariff_in(epoch)
-    async with desk.pool.connection() as conn:
-        track = await find_track(conn, track_id, listener)
-        standing = await standing_of(conn, listener.user_id, track_id, epoch, now)
+    quoted = await desk.quoted(listener.user_id, track_id, epoch)
+    track, standing = found_track(quoted.track, listener), quoted.standing
     progress = standing.progress[track_id]
     own, owned = track.artist_owner_id == listener.user_id, tariff.owns(progress)
     if track.release_state != "published" and not (own or owned):

@@ -84,7 +84,6 @@ def test_what_is_ones_own_is_not_kept_by_anybody(service: Service, person: Calla
         assert "no-store" in someone.http.get(path).headers["cache-control"].split(", "), path
 
 
-@pytest.mark.embedded_parts("nginx says itself how it was reached")
 def test_the_cookie_is_for_http_and_this_site_alone(service: Service) -> None:
     someone = somebody(service, "Cookie")
     new = {"email": someone.email, "password": PASSWORD, "name": "Cookie"}
@@ -95,7 +94,13 @@ def test_the_cookie_is_for_http_and_this_site_alone(service: Service) -> None:
     assert "secure" not in plain, "a browser would not send it back by http"
     gone = _flags(someone.http.delete("/api/v1/session"))
     assert gone >= {"max-age=0", "httponly", "samesite=lax"}
-    # As a proxy that ends TLS says, which the server trusts on its own machine.
+
+
+@pytest.mark.embedded_parts("nginx says itself how it was reached")
+def test_the_cookie_is_secure_where_a_proxy_on_the_servers_own_machine_ended_tls(service: Service) -> None:
+    someone = somebody(service, "Cookie")
+    new = {"email": someone.email, "password": PASSWORD, "name": "Cookie"}
+    assert someone.http.post("/api/v1/users", json=new).status_code == 201
     credentials = {"email": someone.email, "password": PASSWORD}
     by_tls = someone.http.post("/api/v1/session", json=credentials, headers={"X-Forwarded-Proto": "https"})
     assert "secure" in _flags(by_tls)

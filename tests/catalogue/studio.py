@@ -280,11 +280,11 @@ def _serving(app: FastAPI) -> Iterator[tuple[Client, int]]:
 def _app(store: Any) -> FastAPI:
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
-        app.state.principals = PrincipalCache()
         app.state.accounts = Allowance(0)
         app.state.objects = store
         async with async_pool() as pool:
             app.state.pool = pool
+            app.state.principals = PrincipalCache(pool)
             yield
 
     app = FastAPI(lifespan=running)

@@ -28,7 +28,7 @@ def playable(track_id: str) -> Playable | None:
     async def ask() -> Playable | None:
         url = settings().database_url.get_secret_value()
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as conn:
-            return await lookup.playable(conn, UUID(track_id))
+            return (await lookup.playable(conn, [UUID(track_id)])).get(UUID(track_id))
 
     return asyncio.run(ask())
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from ledger.recording import Recorded, Refused
 from ledger.store import terms
-from ledger.store.recording import standing_of
+from ledger.store.recording import standings_of
 from ledger.tariff import Progress, Tariff
 from tests.conftest import Database
 from tests.ledger.factories import EPOCH, NOW, claim, connect, findings, listener_with, record_now, settle_all
@@ -37,7 +37,7 @@ def progress(database: Database, listener: UUID, track: UUID, epoch: int) -> Pro
 
     async def look() -> Progress:
         async with await connect(database.app_url) as conn:
-            return (await standing_of(conn, listener, track, epoch, NOW)).progress[track]
+            return (await standings_of(conn, [(listener, track)], epoch, NOW))[listener].progress[track]
 
     return asyncio.run(look())
 

@@ -16,7 +16,7 @@ from ledger import accounts
 from ledger.ids import lowest_id, new_id, uuid7
 from ledger.recording import Claim, Recorded, Refused, Standing
 from ledger.store import partitions, settling
-from ledger.store.recording import BATCH_MAX, Outcome, lock_key, record, standing_of
+from ledger.store.recording import BATCH_MAX, Outcome, lock_key, record, standings_of
 from ledger.tariff import Progress, Tariff
 from tests.conftest import Database
 from tests.ledger.factories import (
@@ -252,7 +252,7 @@ def test_a_quote_sees_what_is_recorded_whether_settled_or_not(database: Database
     record_now(database.app_url, plays)
 
     async def look(conn: Connection, _: int) -> list[Standing]:
-        return [await standing_of(conn, listener, asked.track_id, asked.epoch, NOW) for asked in plays]
+        return [(await standings_of(conn, [(listener, asked.track_id)], asked.epoch, NOW))[listener] for asked in plays]
 
     for settle in (False, True):
         if settle:

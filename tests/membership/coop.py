@@ -254,10 +254,10 @@ def _serving(app: FastAPI) -> Iterator[Client]:
 def _app(standing: Clock) -> FastAPI:
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
-        app.state.principals = PrincipalCache()
         app.state.accounts = Allowance(0)
         async with async_pool() as pool:
             app.state.pool = pool
+            app.state.principals = PrincipalCache(pool)
             yield
 
     app = FastAPI(lifespan=running)

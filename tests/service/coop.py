@@ -325,7 +325,7 @@ class Coop:
 
     async def _meter(self, track_id: str) -> Meter:
         async with await psycopg.AsyncConnection.connect(self.settings.database_url.get_secret_value()) as conn:
-            found = await playable(conn, UUID(track_id))
+            found = (await playable(conn, [UUID(track_id)])).get(UUID(track_id))
         assert found is not None
         mp3 = found.renditions["mp3"]
         listen_ms, free_ms = RULE.listen_ms(found.duration_ms), RULE.free_ms(found.duration_ms)
