@@ -31,7 +31,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On production parts, leave out what is about the embedded ones."""
+    """On production parts, leave out what is about the embedded ones. A folder's tests share a process, and servers."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
     left_out = [item for item in items if production.IS_CHOSEN and item.get_closest_marker("embedded_parts")]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]

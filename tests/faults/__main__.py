@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--each", action="store_true", help="one round of every kind instead of drawn ones")
     parser.add_argument("--report", type=Path, default=REPORT, help="where the figures go")
     given = parser.parse_args(arguments)
+    # Whoever ends us means the service and its disks too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="streamcoop-faults-") as folder:
         # Where PostgreSQL has to run as another account, that one must get through.
         Path(folder).chmod(ROOT_FOLDER_MODE)
