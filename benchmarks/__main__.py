@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED, help="of the synthetic data")
     parser.add_argument("works", nargs="*", choices=[*WORKS, []], default=[], help="only these")
     given = parser.parse_args()
+    # Whoever ends us means the servers and folders too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     begun = time.monotonic()
     figures: list[Figure] = []

@@ -161,10 +161,11 @@ class Coop:
                 )
             )
 
-    def enqueue(self, epoch: int) -> None:
-        """Queue an epoch's plays as recording does."""
+    def enqueue(self, epoch: int, first: int = 0, count: int | None = None) -> None:
+        """Queue an epoch's plays as recording does: all, or so many from the `first`-th on."""
         with self.superuser() as connection:
-            connection.execute(sql.SQL(_ENQUEUE).format(sql.Identifier("ledger", partition_of(epoch))))
+            statement = sql.SQL(_ENQUEUE).format(sql.Identifier("ledger", partition_of(epoch)))
+            connection.execute(statement, {"first": first, "count": count})
             connection.execute("vacuum analyze ledger.play_queue")
 
     def book(self, epochs: Sequence[int]) -> None:
@@ -357,7 +358,8 @@ _PLAYS = """
 _ENQUEUE = """
     insert into ledger.play_queue
            (play_id, listener_id, track_id, kind, price_micro, completes, epoch, month, recorded_at)
-    select id, listener_id, track_id, kind, price_micro, completes, epoch, epoch, recorded_at from {} order by id
+    select id, listener_id, track_id, kind, price_micro, completes, epoch, epoch, recorded_at from {}
+     order by id limit %(count)s offset %(first)s
 """
 
 _BOOK = (

@@ -48,6 +48,12 @@ CHECKS = {
              group by account_id)
         select a.code, a.balance_micro, coalesce(moved.micro, 0) from ledger.account a
           left join moved on moved.account_id = a.id where a.balance_micro <> coalesce(moved.micro, 0)""",
+    "a transfer is of one posting, between two accounts of its asset": """
+        select 'transfer ' || t.id, null, null from ledger.transfer t
+          left join ledger.account debited on debited.id = t.debit_account and debited.asset = t.asset
+          left join ledger.account credited on credited.id = t.credit_account and credited.asset = t.asset
+          left join ledger.posting p on p.id = t.posting_id
+         where debited.id is null or credited.id is null or p.id is null""",
     "each asset's balances cancel out": """
         select asset, sum(balance_micro)::bigint, 0 from ledger.account
          group by asset having sum(balance_micro) <> 0""",

@@ -22,9 +22,12 @@ COUNTED_MAX = 10_000
 # Settling and closing both change many track accounts; one at a time spares them deadlocks.
 TRACKS_LOCK = 0x5C_01
 
-# Accounts are looked up one by one, not joined. Where statistics are behind (of the queue they often are: it was empty
-# a moment ago, and a new epoch's accounts are all new) the planner takes thousands for a handful, and a join would go
-# through the batch once for each of them.
+# Where statistics are behind (of the queue they often are: it was empty a moment ago, and a new epoch's accounts are
+# all new) the planner takes thousands for a handful, and would go through the batch once for each of them. So what is
+# in tables is looked up one by one, and what is in the batch is joined by hashing.
+_HASH_JOINS = text("set local enable_nestloop = off")
+_ANY_JOINS = text("reset enable_nestloop")
+
 _TRACK_ACCOUNTS = text("""
     insert into ledger.account (code, kind, asset, owner, epoch)
     select 'track:' || track_id || ':' || epoch, 'track', 'credit', track_id, epoch
@@ -39,22 +42,26 @@ _TRACK_ACCOUNTS = text("""
 # account appeared too late for the statement above waits for the next batch.
 _SETTLE = text("""
     with first as materialized (
-        select q.id, (select a.id from ledger.account a
-                       where a.kind = 'track' and a.owner = q.track_id and a.epoch = q.epoch) as account_id
-          from ledger.play_queue q order by q.id limit :batch for update of q skip locked
+        select id, track_id, epoch from ledger.play_queue order by id limit :batch for update skip locked
+    ), accounts as materialized (
+        select track_id, epoch, (select a.id from ledger.account a
+                                  where a.kind = 'track' and a.owner = track_id and a.epoch = asked.epoch) as account_id
+          from (select distinct track_id, epoch from first) as asked
     ), taken as (
-        delete from ledger.play_queue q where id = any (array(select id from first where account_id is not null))
-        returning listener_id, track_id, kind, price_micro, completes, epoch, month,
-                  (select a.id from ledger.account a
-                    where a.kind = 'track' and a.owner = q.track_id and a.epoch = q.epoch) as account_id
+        delete from ledger.play_queue where id = any (array(
+            select id from first join accounts using (track_id, epoch) where account_id is not null))
+        returning listener_id, track_id, kind, price_micro, completes, epoch, month
     ), wallets as materialized (
         select (select w.id from ledger.account w where w.kind = 'wallet' and w.owner = listener_id) as account_id,
                sum(price_micro)::bigint as paid_micro
           from taken group by listener_id
     ), tracks as materialized (
-        select account_id, track_id, epoch, sum(price_micro)::bigint as paid_micro,
-               count(*) filter (where kind = 'play') as plays, count(*) filter (where kind = 'buyout') as buyouts
-          from taken group by account_id, track_id, epoch
+        select account_id, track_id, epoch, paid_micro, plays, buyouts
+          from (select track_id, epoch, sum(price_micro)::bigint as paid_micro,
+                       count(*) filter (where kind = 'play') as plays,
+                       count(*) filter (where kind = 'buyout') as buyouts
+                  from taken group by track_id, epoch) as summed
+          join accounts using (track_id, epoch)
     ), debits as (
         insert into ledger.transfer (posting_id, debit_account, credit_account, asset, amount_micro, posted_at)
         select :posting, account_id, :clearing, 'credit', paid_micro, :now from wallets where account_id is not null
@@ -90,19 +97,20 @@ _SETTLE = text("""
 """)
 
 
-_MOVED = """
-    select account_id, sum(micro)::bigint as micro from (
-        select credit_account as account_id, amount_micro as micro from ledger.transfer where posting_id = :posting
-        union all select debit_account, -amount_micro from ledger.transfer where posting_id = :posting) as sides
-     group by account_id having sum(micro) <> 0
-"""
-# Statements of their own: a wallet that a top-up changed while we waited for it must be read anew.
-_LOCK_BALANCES = text(f"""
-    select from ledger.account where id in (select account_id from ({_MOVED}) as moved) order by id for no key update
-""")
-_ADD_TO_BALANCES = text(f"""
+# Locked in the order of their ids, as others do who lock several. A wallet that a top-up changed while this waited is
+# added to as it is then: an update at READ COMMITTED reads such a row anew.
+_ADD_TO_BALANCES = text("""
+    with moved as materialized (
+        select account_id, sum(micro)::bigint as micro from (
+            select credit_account as account_id, amount_micro as micro from ledger.transfer where posting_id = :posting
+            union all select debit_account, -amount_micro from ledger.transfer where posting_id = :posting) as sides
+         group by account_id having sum(micro) <> 0
+    ), locked as materialized (
+        select a.id from ledger.account a where a.id = any (array(select account_id from moved))
+         order by a.id for no key update
+    )
     update ledger.account a set balance_micro = a.balance_micro + moved.micro
-      from ({_MOVED}) as moved where a.id = moved.account_id
+      from locked join moved on moved.account_id = locked.id where a.id = locked.id
 """)
 
 
@@ -126,9 +134,10 @@ def settle(conn: Connection, now: datetime, batch: int = BATCH_MAX) -> int:
     posting_id = posting.open_posting(conn, key, "settling", {}, now)
     clearing = posting.account_id(conn, PLAYS_CLEARING)
     figures = {"posting": posting_id, "clearing": clearing, "now": now, "batch": batch}
+    conn.execute(_HASH_JOINS)
     count, left_wallets_micro, reached_tracks_micro = conn.execute(_SETTLE, figures).one()
+    conn.execute(_ANY_JOINS)
     posting.require_balance(left_wallets_micro, reached_tracks_micro, posting=str(key))
-    conn.execute(_LOCK_BALANCES, {"posting": posting_id})
     conn.execute(_ADD_TO_BALANCES, {"posting": posting_id})
     return int(count)
 

@@ -66,7 +66,7 @@ STOP_STEPS: StopSteps = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.S
 # Written to postgresql.conf at initdb; from then on the file is the operator's to change.
 CONFIGURATION = {
     "max_connections": "200",
-    "shared_buffers": "128MB",
+    "shared_buffers": "256MB",
     "effective_cache_size": "512MB",
     "random_page_cost": "1.1",
     "wal_compression": "on",

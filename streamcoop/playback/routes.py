@@ -56,7 +56,7 @@ RangeHeader = Annotated[str | None, Header(alias="Range", description="One range
 Body = TypeVar("Body", bound=BaseModel)
 
 
-# Likewise: FastAPI's reading, checking and writing of JSON would take as long as all the rest of recording a play.
+# Likewise: FastAPI goes through JSON several times, of a body and of an answer.
 async def _body(request: Request, form: type[Body]) -> Body:
     """The request's JSON in its documented form. Raises RequestValidationError, as FastAPI does."""
     if not request.headers.get("content-type", "").startswith(JSON):

@@ -205,8 +205,37 @@ def test_an_account_cannot_pay_itself(conn: Connection) -> None:
     ],
 )
 def test_money_cannot_become_credits_in_a_transfer(conn: Connection, transfer: Transfer) -> None:
-    with pytest.raises(IntegrityError, match="foreign key"):
+    with pytest.raises(IntegrityError, match="between two accounts of its asset"):
         posting.post(conn, new_id(), "mix", [transfer], NOW)
+
+
+@pytest.mark.parametrize("stray", ["posting_id", "debit_account", "credit_account"])
+def test_of_many_transfers_not_one_is_of_a_posting_or_account_that_is_not_there(
+    conn: Connection, stray: str
+) -> None:
+    posting.post(conn, new_id(), "gift", [Transfer(accounts.BANK, accounts.COMMUNITY, 1)], NOW)
+    columns = ["posting_id", "debit_account", "credit_account"]
+    copied = ", ".join(f"case n when 700 then 999999 else {c} end" if c == stray else c for c in columns)
+    insert = f"insert into ledger.transfer ({', '.join(columns)}, asset, amount_micro, posted_at)"
+    rows = f"select {copied}, asset, 1, posted_at from ledger.transfer, generate_series(1, 1000) as n"
+    with pytest.raises(IntegrityError, match="a transfer is of one posting"):
+        conn.execute(text(f"{insert} {rows}"))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "delete from ledger.account where code = 'coop:reserve'",
+        "update ledger.account set asset = 'credit' where code = 'coop:reserve'",
+        "update ledger.account set id = default where code = 'coop:reserve'",
+        "truncate ledger.account cascade",
+    ],
+)
+def test_not_even_the_schemas_owner_removes_an_account_or_makes_another_of_it(
+    database: Database, statement: str
+) -> None:
+    with psycopg.connect(database.owner_url) as owner, pytest.raises(psycopg.errors.RestrictViolation):
+        owner.execute(statement)
 
 
 def test_the_database_itself_refuses_a_balance_below_the_floor(database: Database) -> None:
