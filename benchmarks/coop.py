@@ -1,6 +1,6 @@
 """A synthetic co-op in a PostgreSQL of its own: for one seed always the same listeners, tracks and plays.
 
-Few listeners play much and few tracks are played much, by power laws near Zipf's. Its books are whole: what is
+Few tracks are played much, by Zipf's law, and few listeners play much, by a flatter one. Its books are whole: what is
 loaded in bulk stands there as if it had been recorded and settled, and `check-books` finds nothing.
 """
 
@@ -43,9 +43,9 @@ CREDIT_PRICE_MICRO = 1_000_000
 FUNDS_MICRO = 100_000 * 1_000_000
 # How often a listener plays each of thirteen tracks of hers: most of them once; after nine plays she owns one.
 LIBRARY = (1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 9)
-# Rank = size × uniform^exponent: shares fall with rank^(1/exponent − 1), that is ^-0.5 and ^-0.75.
+# Rank = listeners × uniform^exponent: shares fall with rank^(1/exponent − 1), that is ^-0.5. By Zipf's law the first of
+# 50,000 would listen to a tenth of all music, more than a day has hours for.
 LISTENER_EXPONENT = 2
-TRACK_EXPONENT = 4
 # A prime above every count it shuffles, so t × STRIDE mod count visits each number once.
 STRIDE = 2_654_435_761
 SETTLINGS_A_MONTH = 10
@@ -92,7 +92,7 @@ class Coop:
             drawn: dict[tuple[UUID, UUID], None] = {}
             for _ in range(count - len(claims)):
                 listener = self.listeners[int(len(self.listeners) * self.random.random() ** LISTENER_EXPONENT)]
-                track = self.tracks[int(len(self.tracks) * self.random.random() ** TRACK_EXPONENT)]
+                track = self.tracks[int(len(self.tracks) ** self.random.random()) - 1]
                 if (listener, track) not in due:
                     drawn[listener, track] = None
             due |= drawn
@@ -143,7 +143,6 @@ class Coop:
             "prices": [TARIFF.price_micro(n) for n in range(1, TARIFF.plays + 1)],
             "owned_at": TARIFF.plays,
             "tracks": len(self.tracks),
-            "exponent": TRACK_EXPONENT,
             "epoch": epoch,
             "begins_ms": int(begins.timestamp() * 1000),
             "lasts_ms": int((ends - begins).total_seconds() * 1000),
@@ -352,7 +351,7 @@ _PLAYS = """
       join bench.track
         on track.n = pair - first_pair
                    + floor((%(tracks)s - pairs)
-                           * power((pair - first_pair + taste) / pairs, %(exponent)s))
+                           * (power(%(tracks)s::float, (pair - first_pair + taste) / pairs) - 1) / (%(tracks)s - 1))
 """
 
 _ENQUEUE = """

@@ -38,11 +38,12 @@ _TRACK_ACCOUNTS = text("""
         on conflict do nothing
 """)
 
-# The batch is cut off before anything else, so that a long queue costs no more than a short one. A play whose track
+# The batch is cut off before anything else, so that a long queue costs no more than a short one. Its rows need no lock:
+# nobody else takes rows out, and what is not committed yet is not seen, whatever its number. A play whose track
 # account appeared too late for the statement above waits for the next batch.
 _SETTLE = text("""
     with first as materialized (
-        select id, track_id, epoch from ledger.play_queue order by id limit :batch for update skip locked
+        select id, track_id, epoch from ledger.play_queue order by id limit :batch
     ), accounts as materialized (
         select track_id, epoch, (select a.id from ledger.account a
                                   where a.kind = 'track' and a.owner = track_id and a.epoch = asked.epoch) as account_id

@@ -210,9 +210,7 @@ def test_money_cannot_become_credits_in_a_transfer(conn: Connection, transfer: T
 
 
 @pytest.mark.parametrize("stray", ["posting_id", "debit_account", "credit_account"])
-def test_of_many_transfers_not_one_is_of_a_posting_or_account_that_is_not_there(
-    conn: Connection, stray: str
-) -> None:
+def test_of_many_transfers_not_one_is_of_a_posting_or_account_that_is_not_there(conn: Connection, stray: str) -> None:
     posting.post(conn, new_id(), "gift", [Transfer(accounts.BANK, accounts.COMMUNITY, 1)], NOW)
     columns = ["posting_id", "debit_account", "credit_account"]
     copied = ", ".join(f"case n when 700 then 999999 else {c} end" if c == stray else c for c in columns)

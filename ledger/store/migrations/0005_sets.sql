@@ -37,6 +37,13 @@ create trigger kept before delete or update of id, code, kind, asset, owner, epo
 create trigger kept_truncate before truncate on ledger.account
     for each statement execute function ledger.refuse_other_account();
 
+-- One index less to write: transfers are found by their posting, and their ids are unique as they are given out.
+alter table ledger.transfer drop constraint transfer_pkey, add primary key (posting_id, id);
+drop index ledger.transfer_posting;
+
+-- Settlings go one at a time, so the queue's rows need no lock.
+revoke update on ledger.play_queue from streamcoop_app;
+
 alter table ledger.account set (fillfactor = 70);
 alter table ledger.progress set (fillfactor = 80);
 alter table ledger.spending set (fillfactor = 70);
