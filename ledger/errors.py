@@ -43,3 +43,7 @@ class NotYetInForce(DomainError):
 
 class TermsInThePast(DomainError):
     """Terms can only change from an epoch that has not begun."""
+
+
+class ProofRefused(DomainError):
+    """The proof does not show what it should."""
