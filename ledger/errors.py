@@ -47,3 +47,11 @@ class TermsInThePast(DomainError):
 
 class ProofRefused(DomainError):
     """The proof does not show what it should."""
+
+
+class NoteRefused(DomainError):
+    """The signed note is malformed, or not signed as it should be."""
+
+
+class TileRefused(DomainError):
+    """A file of the log is malformed, or does not belong to its tree."""

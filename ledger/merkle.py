@@ -132,7 +132,7 @@ def consistency_proof(old: int, size: int, subtree: Subtree) -> list[bytes]:
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> None:
-    """Raises ProofRefused unless `leaf` is at `index` of the tree of `size` leaves and this root (RFC 9162, 2.1.3.2)."""
+    """Raises ProofRefused unless `leaf` is at `index` of the tree of this size and root (RFC 9162, 2.1.3.2)."""
     _whole_hashes([leaf, root, *path])
     if not 0 <= index < size:
         raise ProofRefused(reason=f"a tree of {size} leaves has no leaf {index}")
