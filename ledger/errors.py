@@ -55,3 +55,7 @@ class NoteRefused(DomainError):
 
 class TileRefused(DomainError):
     """A file of the log is malformed, or does not belong to its tree."""
+
+
+class SumsRefused(DomainError):
+    """These lines cannot be a tree of sums."""
