@@ -59,3 +59,7 @@ class TileRefused(DomainError):
 
 class SumsRefused(DomainError):
     """These lines cannot be a tree of sums."""
+
+
+class NotCanonical(DomainError):
+    """This is not canonical JSON."""
