@@ -30,7 +30,7 @@ MB = 1_000_000
 _BARE = text("""
     with taken as (
         delete from ledger.play_queue where id = any(array(
-            select id from ledger.play_queue order by id limit :batch for update skip locked))
+            select id from ledger.play_queue order by id limit :batch))
         returning listener_id, track_id, price_micro
     ), wallets as (select listener_id, sum(price_micro) from taken group by listener_id
     ), tracks as (select track_id, sum(price_micro) from taken group by track_id)
