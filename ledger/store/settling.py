@@ -28,29 +28,27 @@ TRACKS_LOCK = 0x5C_01
 _HASH_JOINS = text("set local enable_nestloop = off")
 _ANY_JOINS = text("reset enable_nestloop")
 
-_TRACK_ACCOUNTS = text("""
-    insert into ledger.account (code, kind, asset, owner, epoch)
-    select 'track:' || track_id || ':' || epoch, 'track', 'credit', track_id, epoch
-      from (select distinct track_id, epoch
-              from (select track_id, epoch from ledger.play_queue order by id limit :batch) as first) as asked
-     where (select a.id from ledger.account a
-             where a.kind = 'track' and a.owner = asked.track_id and a.epoch = asked.epoch) is null
-        on conflict do nothing
-""")
-
 # The batch is cut off before anything else, so that a long queue costs no more than a short one. Its rows need no lock:
-# nobody else takes rows out, and what is not committed yet is not seen, whatever its number. A play whose track
-# account appeared too late for the statement above waits for the next batch.
+# nobody else takes rows out, and what is not committed yet is not seen, whatever its number. The
+# accounts of tracks that nobody has played in this epoch are opened; a play whose track's account appeared meanwhile
+# waits for the next batch.
 _SETTLE = text("""
     with first as materialized (
         select id, track_id, epoch from ledger.play_queue order by id limit :batch
-    ), accounts as materialized (
+    ), known as materialized (
         select track_id, epoch, (select a.id from ledger.account a
                                   where a.kind = 'track' and a.owner = track_id and a.epoch = asked.epoch) as account_id
           from (select distinct track_id, epoch from first) as asked
+    ), opened as (
+        insert into ledger.account (code, kind, asset, owner, epoch)
+        select 'track:' || track_id || ':' || epoch, 'track', 'credit', track_id, epoch
+          from known where account_id is null
+            on conflict do nothing returning owner as track_id, epoch, id as account_id
+    ), accounts as materialized (
+        select track_id, epoch, account_id from known where account_id is not null
+         union all select track_id, epoch, account_id from opened
     ), taken as (
-        delete from ledger.play_queue where id = any (array(
-            select id from first join accounts using (track_id, epoch) where account_id is not null))
+        delete from ledger.play_queue where id = any (array(select id from first join accounts using (track_id, epoch)))
         returning listener_id, track_id, kind, price_micro, completes, epoch, month
     ), wallets as materialized (
         select (select w.id from ledger.account w where w.kind = 'wallet' and w.owner = listener_id) as account_id,
@@ -130,7 +128,6 @@ def settle(conn: Connection, now: datetime, batch: int = BATCH_MAX) -> int:
         return 0
     if not conn.scalar(text("select exists (select from ledger.play_queue)")):
         return 0
-    conn.execute(_TRACK_ACCOUNTS, {"batch": batch})
     key: UUID = new_id()
     posting_id = posting.open_posting(conn, key, "settling", {}, now)
     clearing = posting.account_id(conn, PLAYS_CLEARING)
