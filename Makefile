@@ -20,7 +20,7 @@ demo: $(VENV)/installed ## The main job, end to end, against a fresh service
 test: $(VENV)/installed-dev ## The whole test suite
 	@$(BIN)/python -m tests.debian_music $(MUSIC)
 	@$(BIN)/python -m tests.debian_parts || test -z "$$CI"
-	@TEST_MUSIC=$(MUSIC) $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup
+	@TEST_MUSIC=$(MUSIC) $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 
 # What crosses a part's boundary: all of the books' SQL, every route and role through nginx, every task, objects, chain. Left
 # out: what is pure, what is about the embedded parts, what nginx answers itself, and what `make test` holds already against

@@ -30,12 +30,8 @@ settings.register_profile("ci", max_examples=300, deadline=None, suppress_health
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
-# First: xdist reads the groups in its own.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On production parts, leave out what is about the embedded ones. A folder's tests share a process, and servers."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+    """On production parts, leave out what is about the embedded ones."""
     left_out = [item for item in items if production.IS_CHOSEN and item.get_closest_marker("embedded_parts")]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
