@@ -215,7 +215,7 @@ def verified(note: Note, keys: Iterable[VerifierKey]) -> list[Verified]:
         if key is None:
             continue
         if (line.name, line.key_id) in found:
-            raise NoteRefused(reason="two signatures by one key", key=str(key.name))
+            raise NoteRefused(reason="two signatures by one key", key=key.name)
         found[line.name, line.key_id] = _verify(key, note.text, line.signature)
     if not found:
         raise NoteRefused(reason="no signature by a known key")

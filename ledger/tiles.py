@@ -19,8 +19,6 @@ ENTRY_BYTES_MAX = (1 << 16) - 1
 _LENGTH_BYTES = 2
 ENTRIES = "entries"
 
-CHECKPOINT_PATH = "checkpoint"
-
 
 def path(kind: int | str, index: int, width: int = WIDTH) -> str:
     """Where a tile of a level, or a bundle of entries (`kind` is ENTRIES), is found: `tile/0/x001/x234/067.p/112`."""

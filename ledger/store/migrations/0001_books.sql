@@ -139,7 +139,7 @@ begin
 end $$;
 revoke execute on function ledger.add_play_partition from public;
 
--- Recorded and not yet settled. Rows are taken with FOR UPDATE SKIP LOCKED, so the order of commits does not matter.
+-- Recorded and not yet settled. Settling takes what it sees, the lowest ids first; the order of commits does not matter.
 create table ledger.play_queue (
     id           bigint generated always as identity primary key,
     play_id      uuid        not null,
