@@ -68,13 +68,16 @@ SplitsOf = Callable[[Sequence[TrackEpoch]], dict[TrackEpoch, Sequence[Share]]]
 def begin(conn: Connection, founded: terms.Founding, epoch: int, now: datetime) -> bool:
     """Begin an epoch's close; False if it is closed already. Safe to repeat.
 
-    Raises EpochNotOver, EarlierEpochOpen or PlaysUnsettled.
+    Raises EpochNotOver, EarlierEpochOpen or PlaysUnsettled, but not once it has begun: a clock that was set back, and
+    the plays that then come for the epoch, do not hold up a close that is under way.
     """
-    if now < founded.may_close_at(epoch):
-        raise EpochNotOver(epoch=epoch, may_close_at=founded.may_close_at(epoch).isoformat())
     row = conn.execute(_STATE, {"epoch": epoch, "first": founded.first_epoch}).one()
     if row.closed:
         return False
+    if row.begun:
+        return True
+    if now < founded.may_close_at(epoch):
+        raise EpochNotOver(epoch=epoch, may_close_at=founded.may_close_at(epoch).isoformat())
     if epoch > founded.first_epoch and not row.earlier_closed:
         raise EarlierEpochOpen(epoch=epoch)
     if row.waiting:
@@ -88,6 +91,7 @@ def begin(conn: Connection, founded: terms.Founding, epoch: int, now: datetime) 
 
 _STATE = text("""
     select exists (select from ledger.epoch_close where epoch = :epoch and closed_at is not null) as closed,
+           exists (select from ledger.epoch_close where epoch = :epoch) as begun,
            exists (select from ledger.epoch_close where epoch = :epoch - 1 and closed_at is not null) as earlier_closed,
            exists (select from ledger.play_queue where epoch <= :epoch) as waiting
 """)
@@ -278,9 +282,13 @@ _TRACKS_LEFT = text("""
 
 
 def due_epoch(conn: Connection, founded: terms.Founding, now: datetime) -> int | None:
-    """The earliest epoch that may be closed and is not, or None."""
+    """The earliest epoch that is not closed, if its grace has passed or its close has begun; else None.
+
+    What has begun is due by that fact: the clock may have been set back since.
+    """
     epoch = first_open(conn, founded)
-    return epoch if now >= founded.may_close_at(epoch) else None
+    begun = text("select exists (select from ledger.epoch_close where epoch = :epoch)")
+    return epoch if now >= founded.may_close_at(epoch) or conn.scalar(begun, {"epoch": epoch}) else None
 
 
 def first_open(conn: Connection, founded: terms.Founding) -> int:

@@ -283,14 +283,44 @@ def test_epochs_are_closed_in_their_order(database: Database, founded: Founding)
         assert closing.begin(conn, founded, EPOCH + 1, now)
 
 
-def test_an_epoch_cannot_be_closed_while_its_plays_wait_to_be_settled(database: Database, founded: Founding) -> None:
+def test_an_epochs_close_cannot_begin_while_its_plays_wait_to_be_settled(database: Database, founded: Founding) -> None:
     listener, now = listener_with(database.engine, 10_000), founded.may_close_at(EPOCH)
     record_now(database.app_url, [claim(listener, TRACKS[0], epoch=EPOCH + 1)])
     with database.engine.begin() as conn:
         assert closing.begin(conn, founded, EPOCH, now)
+        conn.rollback()
     record_now(database.app_url, [claim(listener, TRACKS[1])])
     with pytest.raises(PlaysUnsettled), database.engine.begin() as conn:
         closing.begin(conn, founded, EPOCH, now)
+
+
+def test_a_close_that_has_begun_ends_though_the_clock_is_set_back_and_plays_of_its_epoch_go_on(
+    database: Database, founded: Founding
+) -> None:
+    plays_of_everybody(database)
+    assert not close(database.engine, founded, EPOCH, splits_from(SPLITS), chunk=1, chunks_max=1)
+    set_back = founded.may_close_at(EPOCH) - timedelta(hours=3)
+    record_now(database.app_url, [claim(listener_with(database.engine, 2_000), TRACKS[0])], now=set_back)
+    with database.engine.connect() as conn:
+        assert closing.due_epoch(conn, founded, set_back) == EPOCH
+    assert close(database.engine, founded, EPOCH, splits_from(SPLITS), set_back)
+    assert len(result(database.engine)["closes"]) == len(TRACKS)
+    # What came too late for it waits for the next close, and that one for its time.
+    settle_all(database.engine, set_back)
+    assert result(database.engine)["late"] == [(EPOCH, TRACKS[0])]
+    with database.engine.connect() as conn:
+        assert closing.due_epoch(conn, founded, set_back) is None
+    assert not findings(database.engine)
+
+
+def test_a_closed_epoch_stays_closed_though_the_clock_is_set_back(database: Database, founded: Founding) -> None:
+    plays_of_everybody(database)
+    assert close(database.engine, founded, EPOCH, splits_from(SPLITS))
+    set_back = founded.may_close_at(EPOCH) - timedelta(hours=3)
+    with database.engine.begin() as conn:
+        assert not closing.begin(conn, founded, EPOCH, set_back)
+        with pytest.raises(EpochNotOver):
+            closing.begin(conn, founded, EPOCH + 1, set_back)
 
 
 def test_a_chunks_transfers_always_fit_into_a_posting() -> None:

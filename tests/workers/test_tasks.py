@@ -15,7 +15,7 @@ import yaml
 from celery.beat import Scheduler
 from sqlalchemy.orm import Session
 
-from ledger.store import settling
+from ledger.store import closing, settling
 from streamcoop.database import transaction
 from streamcoop.embedded.plan import Credentials, Places, Setup, service_commands
 from streamcoop.settings import settings
@@ -109,6 +109,26 @@ def test_close_due_waits_for_what_is_not_settled(label: Label, workers: dict[str
     assert workers["royalties"].close_due() == []
     workers["credits"].settle()
     assert workers["royalties"].close_due() == [EPOCH]
+
+
+def test_a_close_that_has_begun_is_finished_by_the_next_tick_though_the_clock_is_set_back(
+    label: Label, workers: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ana = label.person("Ana", "artist")
+    label.play(label.listener(), label.track(ana))
+    label.clock.at = label.founding.may_close_at(EPOCH)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(closing, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            workers["royalties"].close_due()
+    label.clock.at -= timedelta(hours=3)
+    assert workers["royalties"].close_due() == [EPOCH]
+    assert workers["royalties"].close_due() == []
+    assert len(label.lines(ana)) == 1
 
 
 def test_a_co_op_that_was_away_for_long_closes_some_epochs_a_tick(
