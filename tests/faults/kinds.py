@@ -13,13 +13,15 @@ import psutil
 import psycopg
 
 from tests.faults.proxy import PG_COMMIT
-from tests.faults.stand import Stand, backends
+from tests.faults.stand import PARTS, Stand, backends
 from tests.faults.steps import STEPS, Step
 
 DAY_S = 86_400
 CLOCK_S_MAX = 3 * DAY_S
-# Ticks of the timetable live longer than clocks of one co-op's machines are apart.
-SKEW_S_MAX = 1_800
+# Clocks are set together, as those of one machine or of machines that ask the same time server, to a few seconds.
+SKEW_S_MAX = 5.0
+# One that nobody keeps right. Even two of them are apart by less than ticks of the timetable live.
+ONE_CLOCK_S_MAX = 1_500
 SLOW_NETWORK_S_MAX = 0.3
 SLOW_STORE_S_MAX = 2.0
 
@@ -105,16 +107,17 @@ def _slow_store(stand: Stand, rng: Random) -> Struck:
 def _set_clock(sign: int) -> Strike:
     def strike(stand: Stand, rng: Random) -> Struck:
         # As likely seconds as days.
-        offset_s = sign * CLOCK_S_MAX ** rng.uniform(0.1, 1)
-        stand.levers.set_clock(offset_s)
+        stand.levers.set_clocks(sign * CLOCK_S_MAX ** rng.uniform(0.1, 1))
+        for part in PARTS:
+            stand.levers.skew_clock(part, rng.uniform(-SKEW_S_MAX, SKEW_S_MAX))
         return Struck(take_back=stand.levers.reset_clocks)
 
     return strike
 
 
 def _skew_one_clock(stand: Stand, rng: Random) -> Struck:
-    offset_s = rng.choice([-1, 1]) * SKEW_S_MAX ** rng.uniform(0.1, 1)
-    stand.levers.set_clock(offset_s, rng.choice(["api", "credits", "worker", "media", "beat"]))
+    skew_s = rng.choice([-1, 1]) * ONE_CLOCK_S_MAX ** rng.uniform(0.1, 1)
+    stand.levers.skew_clock(rng.choice(PARTS), skew_s)
     return Struck(take_back=stand.levers.reset_clocks)
 
 

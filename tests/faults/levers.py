@@ -22,13 +22,17 @@ class Levers:
 
     folder: Path
 
-    def set_clock(self, offset_s: float, part: str = "all") -> None:
-        """Set the clock of a part, or of all that have none of their own, off by so much."""
-        self._write(f"clock-{part}", str(offset_s))
+    def set_clocks(self, offset_s: float) -> None:
+        """Set the clocks of all parts off by so much."""
+        self._write("clock-all", str(offset_s))
+
+    def skew_clock(self, part: str, skew_s: float) -> None:
+        """Set the clock of a part off by so much from where all are set."""
+        self._write(f"clock-{part}", str(skew_s))
 
     def clock_offset_s(self, part: str) -> float:
         """By how much this part's clock is off."""
-        return float(self._read(f"clock-{part}") or self._read("clock-all") or 0)
+        return sum(float(self._read(f"clock-{of}") or 0) for of in ("all", part))
 
     def reset_clocks(self) -> None:
         """All clocks are right again."""

@@ -233,7 +233,7 @@ class Rounds:
         begun = time.monotonic()
         until(lambda: self._all_runs() or None, "all parts to run", RECOVERY_S_MAX)
         for ahead_s in AHEAD_S:
-            self.stand.levers.set_clock(ahead_s)
+            self.stand.levers.set_clocks(ahead_s)
             deadline = begun + FINISH_S_MAX if ahead_s == AHEAD_S[-1] else time.monotonic() + FINISH_S_MAX / 8
             while (left := checks.unfinished(self.stand.database, self.audience.notes)) and time.monotonic() < deadline:
                 time.sleep(POLL_S * 10)

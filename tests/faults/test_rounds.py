@@ -6,6 +6,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import cast
 from uuid import UUID, uuid4
 
 import psycopg
@@ -15,12 +18,17 @@ from sqlalchemy import create_engine, text
 from tests.conftest import Database
 from tests.faults import checks, kinds, rounds
 from tests.faults.checks import Found
+from tests.faults.levers import Levers
 from tests.faults.load import Notes, Play, TopUp
+from tests.faults.stand import PARTS, Stand
 from tests.ledger.factories import claim, found, listener_with, record_now, settle_all
 
 ROUNDS_S_MAX = 600
 SEED = 7
 CREDITS_MICRO = 5_000_000
+CLOCKS_SET = 300
+# `workers.schedule.TICK_EXPIRES_S`, whose module reads the settings.
+TICKS_LIVE_S = 3_600
 
 
 @pytest.mark.timeout(ROUNDS_S_MAX)
@@ -41,6 +49,19 @@ def test_a_round_is_the_same_whenever_it_is_drawn() -> None:
     of = list(kinds.KINDS)
     assert rounds.draw(1, 5, of) == rounds.draw(1, 5, of)
     assert rounds.draw(1, 5, of) != rounds.draw(2, 5, of)
+
+
+def test_the_clocks_of_two_parts_are_never_further_apart_than_ticks_live(tmp_path: Path) -> None:
+    levers, rng = Levers(tmp_path), Random(SEED)
+    stand = cast(Stand, SimpleNamespace(levers=levers))
+    for _ in range(CLOCKS_SET):
+        # As in a round, which may set several before it takes them back.
+        struck = [kinds.KINDS[rng.choice(kinds.CLOCKS)](stand, rng) for _ in range(max(rounds.FAULTS_AT_ONCE))]
+        offsets_s = [levers.clock_offset_s(part) for part in PARTS]
+        assert max(offsets_s) - min(offsets_s) < TICKS_LIVE_S
+        for each in struck:
+            each.take_back()
+        assert {levers.clock_offset_s(part) for part in PARTS} == {0}
 
 
 @pytest.fixture
