@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from http import HTTPStatus
+from threading import Lock
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -74,9 +75,17 @@ def with_driver(url: str) -> str:
     return url.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
-@cache
 def engine() -> Engine:
-    """This process's engine, made at first use."""
+    """This process's engine, made at first use: one, also where several threads ask first at once."""
+    with _MAKING:  # `cache` alone makes one for each of them, and forgets all but the last with their connections
+        return _engine()
+
+
+_MAKING = Lock()
+
+
+@cache
+def _engine() -> Engine:
     made = create_engine(
         with_driver(settings().database_url.get_secret_value()),
         pool_size=POOL_SIZE,

@@ -32,7 +32,7 @@ from streamcoop.adapters.objects import ObjectStore, ObjectStoreUnavailable, ope
 from streamcoop.catalogue import models as tables
 from streamcoop.catalogue import receiving
 from streamcoop.catalogue import routes as catalogue
-from streamcoop.database import async_pool, engine, transaction
+from streamcoop.database import _engine, async_pool, engine, transaction
 from streamcoop.settings import settings
 from streamcoop.traffic import Allowance
 from tests.adapters import audio_files
@@ -251,13 +251,13 @@ def _configure(monkeypatch: pytest.MonkeyPatch, database: Database, folder: Path
 @contextmanager
 def _own_connections() -> Iterator[None]:
     """This test's settings, and what depends on them."""
-    for kept in (settings, engine, work._sender):
+    for kept in (settings, _engine, work._sender):
         kept.cache_clear()
     try:
         yield
     finally:
         engine().dispose()
-        for kept in (settings, engine, work._sender):
+        for kept in (settings, _engine, work._sender):
             kept.cache_clear()
 
 

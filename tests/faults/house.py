@@ -31,7 +31,7 @@ from streamcoop import migrate, work
 from streamcoop.accounts import service as accounts
 from streamcoop.accounts.principals import SCOPES
 from streamcoop.app import create_app
-from streamcoop.database import engine, transaction
+from streamcoop.database import _engine, engine, transaction
 from streamcoop.demo import music
 from streamcoop.embedded import databases
 from streamcoop.founded import founded
@@ -285,7 +285,7 @@ def _workers(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Workers:
 @contextmanager
 def _own_caches() -> Iterator[None]:
     """What this process keeps of its settings is this house's."""
-    kept: tuple[Callable[[], Any], ...] = (settings, engine, founded, work._sender)
+    kept: tuple[Callable[[], Any], ...] = (settings, _engine, founded, work._sender)
 
     def forget() -> None:
         for each in kept:

@@ -30,7 +30,7 @@ from streamcoop.accounts import routes as accounts
 from streamcoop.accounts import service as accounts_service
 from streamcoop.accounts.principals import SCOPES, PrincipalCache
 from streamcoop.adapters.chain import CONTRACT_FILE, Membership, connect
-from streamcoop.database import async_pool, engine, transaction
+from streamcoop.database import _engine, async_pool, engine, transaction
 from streamcoop.governance import models as ballot_tables
 from streamcoop.governance import routes as governance
 from streamcoop.membership import models as member_tables
@@ -227,12 +227,12 @@ def _configure(
 def _own_connections(database: Database) -> Iterator[None]:
     """This process's settings and engine, for this database."""
     settings.cache_clear()
-    engine.cache_clear()
+    _engine.cache_clear()
     try:
         yield
     finally:
         engine().dispose()
-        engine.cache_clear()
+        _engine.cache_clear()
         settings.cache_clear()
 
 

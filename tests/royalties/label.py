@@ -34,7 +34,7 @@ from streamcoop.accounts import routes as accounts
 from streamcoop.accounts import service as accounts_service
 from streamcoop.accounts.principals import Principal, scopes_of, visitor_or_principal
 from streamcoop.catalogue.models import Artist, Release, Track
-from streamcoop.database import engine, transaction
+from streamcoop.database import _engine, engine, transaction
 from streamcoop.founded import founded as founded_once
 from streamcoop.royalties import routes as royalties
 from streamcoop.royalties.service import close_epoch
@@ -230,7 +230,7 @@ def _configure(monkeypatch: pytest.MonkeyPatch, database: Database, folder: Path
 @contextmanager
 def _own_connections() -> Iterator[None]:
     """Settings, engine and founding of this test, and of no other."""
-    kept: tuple[Callable[[], None], ...] = (settings.cache_clear, engine.cache_clear, founded_once.cache_clear)
+    kept: tuple[Callable[[], None], ...] = (settings.cache_clear, _engine.cache_clear, founded_once.cache_clear)
     for clear in kept:
         clear()
     try:
