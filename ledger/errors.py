@@ -63,3 +63,7 @@ class SumsRefused(DomainError):
 
 class NotCanonical(DomainError):
     """This is not canonical JSON."""
+
+
+class EntryRefused(DomainError):
+    """This is no entry of the log."""

@@ -70,11 +70,14 @@ def check_split(split: Sequence[Share]) -> None:
         raise SharesDoNotAddUp(total_bp=whole, payees=len(payees))
 
 
-def track_royalties(collected_micro: int, split: Sequence[Share], terms: Terms, *, epoch: int) -> TrackRoyalties:
-    """The royalties on `collected_micro` micro-credits of one track in one epoch.
+def track_royalties(
+    collected_micro: int, split: Sequence[Share], terms: Terms, *, epoch: int, track: str
+) -> TrackRoyalties:
+    """The royalties on `collected_micro` micro-credits of one track in one epoch; lines in the split's order.
 
-    `epoch` only breaks ties between equal remainders. Raises SharesDoNotAddUp for a split that
-    is not whole and BooksOutOfBalance should a part be lost, which no input can cause.
+    Epoch and track only break ties between equal remainders: of payees by their places in the split, since an auditor
+    knows no names. Raises SharesDoNotAddUp for a split that is not whole and BooksOutOfBalance should a part be lost,
+    which no input can cause.
     """
     check_split(split)
     tie_break = str(epoch)
@@ -83,8 +86,9 @@ def track_royalties(collected_micro: int, split: Sequence[Share], terms: Terms, 
     net_micro = deductions.pop(NET)
     funds = allocate(net_micro, terms.rates.weights(), tie_break=tie_break)
     artists_micro = funds.pop(ARTISTS)
-    paid = allocate(artists_micro, {share.payee: share.share_bp for share in split}, tie_break=tie_break)
-    lines = tuple(RoyaltyLine(s.payee, s.share_bp, paid[s.payee], s.held_because) for s in split)
+    parts = {place: share.share_bp for place, share in enumerate(split)}
+    paid = allocate(artists_micro, parts, tie_break=f"{epoch}\n{track}")
+    lines = tuple(RoyaltyLine(s.payee, s.share_bp, paid[place], s.held_because) for place, s in enumerate(split))
     if gross_micro != sum(deductions.values()) + sum(funds.values()) + sum(line.amount_micro for line in lines):
         raise BooksOutOfBalance(epoch=epoch, gross_micro=gross_micro)
     return TrackRoyalties(gross_micro, deductions, net_micro, artists_micro, funds, lines)

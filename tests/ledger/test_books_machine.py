@@ -139,7 +139,9 @@ class Model:
                 continue
             del self.collected[epoch, track]
             self.move(Transfer(accounts.track(track, epoch), accounts.CREDITS_CONSUMED, collected_micro))
-            royalties = track_royalties(collected_micro, SPLITS[track], self.terms_in(epoch), epoch=epoch)
+            royalties = track_royalties(
+                collected_micro, SPLITS[track], self.terms_in(epoch), epoch=epoch, track=str(track)
+            )
             for code, amount_micro in (royalties.deductions | royalties.funds).items():
                 self.pay(accounts.named(code), amount_micro)
             for line in royalties.lines:

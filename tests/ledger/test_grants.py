@@ -66,7 +66,7 @@ def test_rounding_never_lifts_the_artists_share_above_the_highest(
 ) -> None:
     terms = Terms(price, NetFactors(vat_bp), rates)
     artists_micro = sum(
-        track_royalties(micro, [Share("a", BASIS_POINTS)], terms, epoch=epoch).artists_micro
+        track_royalties(micro, [Share("a", BASIS_POINTS)], terms, epoch=epoch, track="t").artists_micro
         for epoch, micro in enumerate(collected)
     )
     assert artists_micro * BASIS_POINTS <= price.value_micro(sum(collected)) * ARTIST_SHARE_BP_MAX
