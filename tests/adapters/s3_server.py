@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -55,6 +57,28 @@ def running_s3(folder: Path) -> Iterator[S3Server]:
     finally:
         child.kill()
         child.wait(EXIT_S_MAX)
+
+
+@contextmanager
+def own_bucket(server: S3Server) -> Iterator[Any]:
+    """A new bucket (boto3's resource), deleted with all that is in it when the block ends.
+
+    To SeaweedFS each is a collection with volumes of its own, of which there are some dozens: those of buckets that
+    were left behind are soon all there are, and it answers InternalError.
+    """
+    resource = boto3.resource(
+        "s3",
+        endpoint_url=server.endpoint_url,
+        aws_access_key_id=KEY_ID,
+        aws_secret_access_key=SECRET,
+        region_name="us-east-1",
+    )
+    bucket = resource.create_bucket(Bucket=f"own-{secrets.token_hex(8)}")
+    try:
+        yield bucket
+    finally:
+        bucket.objects.all().delete()
+        bucket.delete()
 
 
 def _weed() -> str | None:

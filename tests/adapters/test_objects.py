@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from streamcoop.adapters import objects
-from tests.adapters.s3_server import BUCKET, KEY_ID, SECRET, S3Server, free_ports, running_s3
+from tests.adapters.s3_server import BUCKET, KEY_ID, SECRET, S3Server, free_ports, own_bucket, running_s3
 
 WRITERS_S_MAX = 60
 RANGES = [(0, 256_000), (0, 1), (1, 70_000), (255_999, 256_000), (200_000, 999_999), (5, 5), (256_000, 300_000)]
@@ -282,3 +282,11 @@ def test_s3__content_type__is_kept(server: S3Server, key: str, tmp_path: Path) -
     store.put_file(key, _file(tmp_path, b"content"), "audio/webm")
     assert store.local_path(key) is None
     assert store._head(key)["ContentType"] == "audio/webm"  # type: ignore[attr-defined]
+
+
+def test_s3__bucket_of_a_tests_own__is_gone_with_all_that_is_in_it(server: S3Server) -> None:
+    with own_bucket(server) as bucket:
+        for number in range(3):
+            bucket.put_object(Key=f"audio/{number}/piece.mp3", Body=b"kept")
+    told = bucket.meta.client.list_buckets()
+    assert [each["Name"] for each in told["Buckets"]] == [BUCKET]

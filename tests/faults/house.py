@@ -19,7 +19,6 @@ from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
 
-import boto3
 import psycopg
 import pytest
 import uvicorn
@@ -37,7 +36,7 @@ from streamcoop.embedded import databases
 from streamcoop.founded import founded
 from streamcoop.operations import sampling
 from streamcoop.settings import settings
-from tests.adapters.s3_server import KEY_ID, SECRET, S3Server, running_s3
+from tests.adapters.s3_server import KEY_ID, SECRET, S3Server, own_bucket, running_s3
 from tests.conftest import Database
 from tests.faults.proxy import PG_COMMIT, FaultyProxy, Trap
 from tests.membership.coop import Chain, deploy
@@ -227,8 +226,8 @@ def house(
 ) -> Iterator[House]:
     """A house of this test's own, on servers that all share."""
     broker_url = f"{database.superuser_url.rpartition('/')[0]}/{databases.BROKER_DATABASE}"
-    bucket = _bucket(s3)
     with ExitStack() as standing:
+        bucket = standing.enter_context(own_bucket(s3))
         proxies = [
             standing.enter_context(FaultyProxy.before(url))
             for url in (database.app_url, broker_url, s3.endpoint_url, chain.process.rpc_url)
@@ -260,17 +259,6 @@ def house(
             migrate.found(session, settings(), clock.now())
         client = standing.enter_context(_serving())
         yield House(client, database, *proxies, broker_url, bucket, workers, clock, tmp_path)
-
-
-def _bucket(s3: S3Server) -> Any:
-    resource = boto3.resource(
-        "s3",
-        endpoint_url=s3.endpoint_url,
-        aws_access_key_id=KEY_ID,
-        aws_secret_access_key=SECRET,
-        region_name="us-east-1",
-    )
-    return resource.create_bucket(Bucket=f"house-{secrets.token_hex(8)}")
 
 
 def _workers(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Workers:
