@@ -3,99 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from eth_abi.abi import encode
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from eth_keys.datatypes import PrivateKey
-from eth_utils import keccak
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from web3 import Web3
 from web3.contract import Contract
-from web3.exceptions import ContractCustomError, ContractLogicError
-from web3.providers import JSONBaseProvider
-from web3.types import RPCEndpoint, RPCResponse
+from web3.exceptions import ContractLogicError
 
-from streamcoop.embedded.chain.evm import CONTRACT_FILE, LocalChain
-from streamcoop.embedded.chain.rpc import Rpc
+from streamcoop.embedded.chain.evm import CONTRACT_FILE
+from tests.contracts.stand import (
+    REGISTRAR,
+    STRANGER,
+    ZERO,
+    deployed,
+    fund,
+    mine,
+    now,
+    refused,
+    require_no_code_of_others,
+    sent,
+)
+from tests.contracts.stand import web3 as web3
 
 ARTIFACT = json.loads(CONTRACT_FILE.read_text(encoding="utf-8"))
 ABI = ARTIFACT["abi"]
-ZERO = "0x" + "0" * 40
 NONE, LISTENER, ARTIST, WORKER = range(4)
-REGISTRAR: LocalAccount = Account.create()
-STRANGER: str = Account.create().address
-
-
-class InProcess(JSONBaseProvider):
-    """web3.py straight to the chain's JSON-RPC, without HTTP."""
-
-    def __init__(self, rpc: Rpc) -> None:
-        super().__init__()
-        self._rpc = rpc
-
-    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
-        return self.decode_rpc_response(self._rpc.answer(self.encode_rpc_request(method, params)))
-
-
-@pytest.fixture(scope="module")
-def web3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web3]:
-    path = tmp_path_factory.mktemp("chain") / "chain.sqlite3"
-    chain = LocalChain(path, PrivateKey(REGISTRAR.key))
-    yield Web3(InProcess(Rpc(chain)))
-    chain.close()
 
 
 def deploy(web3: Web3) -> Contract:
-    constructor = web3.eth.contract(abi=ABI, bytecode=ARTIFACT["bytecode"]).constructor(REGISTRAR.address)
-    receipt = sent(web3, REGISTRAR, constructor)
-    assert receipt["status"] == 1
-    return web3.eth.contract(receipt["contractAddress"], abi=ABI)
-
-
-def sent(web3: Web3, sender: LocalAccount, call: Any) -> Any:
-    transaction = call.build_transaction(
-        {"from": sender.address, "nonce": web3.eth.get_transaction_count(sender.address)}
-    )
-    return web3.eth.get_transaction_receipt(
-        web3.eth.send_raw_transaction(sender.sign_transaction(transaction).raw_transaction)
-    )
-
-
-def fund(web3: Web3, account: LocalAccount) -> None:
-    transaction = {
-        "to": account.address,
-        "value": 10**18,
-        "gas": 21_000,
-        "gasPrice": web3.eth.gas_price,
-        "nonce": web3.eth.get_transaction_count(REGISTRAR.address),
-        "chainId": web3.eth.chain_id,
-    }
-    web3.eth.send_raw_transaction(REGISTRAR.sign_transaction(transaction).raw_transaction)
-
-
-def mine(web3: Web3) -> None:
-    web3.provider.make_request(RPCEndpoint("evm_mine"), [])
-
-
-def now(web3: Web3) -> int:
-    return web3.eth.get_block("latest")["timestamp"]
-
-
-@contextmanager
-def refused(error: str, *arguments: Any) -> Iterator[None]:
-    """The contract reverts with exactly this custom error, written as its signature, and these arguments."""
-    types = [kind for kind in error.partition("(")[2].rstrip(")").split(",") if kind]
-    expected = keccak(text=error)[:4] + encode(types, arguments)
-    with pytest.raises(ContractCustomError) as caught:
-        yield
-    assert caught.value.data == f"0x{expected.hex()}"
+    return deployed(web3, ARTIFACT, REGISTRAR.address)
 
 
 @pytest.fixture
@@ -308,17 +249,7 @@ def test_nothing_can_be_initialised_upgraded_or_paid_in() -> None:
 
 
 def test_no_code_of_others_is_run(web3: Web3, coop: Contract) -> None:
-    code = bytes(web3.eth.get_code(coop.address))
-    # The compiler's note on itself stands behind the code, its length in the last two bytes.
-    end = len(code) - 2 - int.from_bytes(code[-2:], "big")
-    opcodes = set()
-    position = 0
-    while position < end:
-        opcode = code[position]
-        opcodes.add(opcode)
-        position += 1 + (opcode - 0x5F if 0x60 <= opcode <= 0x7F else 0)
-    callcode, delegatecall, selfdestruct = 0xF2, 0xF4, 0xFF
-    assert not opcodes & {callcode, delegatecall, selfdestruct}
+    require_no_code_of_others(bytes(web3.eth.get_code(coop.address)))
 
 
 def test_personal_data__none(coop: Contract, ada: LocalAccount) -> None:
