@@ -18,7 +18,8 @@ from sqlalchemy import text
 from ledger.errors import DomainError
 from streamcoop import metrics
 from streamcoop.adapters import chain as adapter
-from streamcoop.adapters.chain import BlockStamp, ChainError, ChainUnavailable, MemberClass, Membership
+from streamcoop.adapters.chain import BlockStamp, ChainError, ChainUnavailable
+from streamcoop.adapters.members import MemberClass, Membership, WeightsDoNotAddUp
 from streamcoop.clock import now
 from streamcoop.database import engine, transaction
 from streamcoop.governance import service as governance
@@ -45,7 +46,7 @@ SWEEP_S_MAX = 20.0
 _SWEEP_LOCK = 0x5C_02
 
 # What no waiting mends. Only while a ballot is prepared may a fork be met by another snapshot.
-_FATAL = (adapter.WrongChain, adapter.ContractMissing, adapter.ContractChanged, adapter.WeightsDoNotAddUp)
+_FATAL = (adapter.WrongChain, adapter.ContractMissing, adapter.ContractChanged, WeightsDoNotAddUp)
 _FATAL_TO_SNAPSHOT = (*_FATAL, adapter.ChainForked)
 
 
@@ -104,7 +105,7 @@ def registrar() -> Membership:
     """The contract, with the means to admit. Raises the adapter's ChainErrors and RegistrarKeyMissing."""
     configured = settings()
     key = membership.require_registrar(configured)
-    return adapter.connect(
+    return Membership.connect(
         configured.chain_rpc_url,
         membership.require_contract(configured),
         chain_id=configured.chain_id,
@@ -270,7 +271,7 @@ def close(ballot_id: UUID) -> None:
 def _reader(contract: str, chain_id: int | None, code_hash: str | None) -> Membership:
     if not contract:
         raise adapter.ContractMissing("none is configured")
-    return adapter.connect(
+    return Membership.connect(
         settings().chain_rpc_url, contract, chain_id=chain_id, code_hash=code_hash, timeout_s=NODE_TIMEOUT_S
     )
 

@@ -1,12 +1,7 @@
-"""The chain, as the service and its workers see it: who may vote with which weight, and how members are admitted.
+"""The chain: a contract of the co-op's behind any Ethereum JSON-RPC node, as `members` and `anchors` share it.
 
-`connect` gives a `Membership`, the typed face of one CoopMembership contract behind any Ethereum JSON-RPC node.
-
-Reading for a ballot goes in two steps, so that the same weights can be read again by anyone at any time:
-`snapshot_block` chooses a block that is final, `weights_at` reads the weights at the end of that block's second.
-
-Writing goes in three, so that a process may die between any two of them: build and sign (`build_admission`), store
-what was signed, `broadcast` it, as often as need be, and ask for its `receipt`.
+Writing goes in three steps, so that a process may die between any two of them: build and sign, store what was signed,
+`broadcast` it, as often as need be, and ask for its `receipt`.
 
 Addresses are checksummed (EIP-55), hashes are `0x` and 64 lower-case digits, times are the chain's own seconds: nothing
 may compare them with the clock on the wall.
@@ -16,13 +11,12 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import IntEnum
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import requests
 from eth_account import Account
@@ -47,11 +41,11 @@ from web3.exceptions import (
 )
 from web3.middleware import ExtraDataToPOAMiddleware
 from web3.providers.rpc.utils import ExceptionRetryConfiguration
-from web3.types import BlockIdentifier, RPCEndpoint, TxParams, Wei
+from web3.types import BlockIdentifier, TxParams, Wei
 
 from streamcoop import tracing
 
-CONTRACT_FILE = Path(__file__).resolve().parents[2] / "contracts" / "abi" / "CoopMembership.json"
+CONTRACTS = Path(__file__).resolve().parents[2] / "contracts" / "abi"
 
 RPC_TIMEOUT_S = 10.0
 """For connecting, and for each answer."""
@@ -59,8 +53,7 @@ RPC_TRIES_MAX = 3
 RPC_BACKOFF_S = 0.1
 """Before the second try; doubled before each further one."""
 
-WEIGHTS_PER_REQUEST = 100
-ADDRESSES_MAX = 1_000_000
+QUESTIONS_PER_REQUEST = 100
 FINALITY_DEPTH_MAX = 1_000
 
 TRANSACTION_GAS_MAX = 2_000_000
@@ -85,27 +78,19 @@ class WrongChain(ChainError):
 
 
 class ContractMissing(ChainError):
-    """There is no membership contract at the configured address."""
+    """There is no contract at the configured address."""
 
 
 class ContractChanged(ChainError):
-    """The code of the membership contract is not the code the co-op was founded with."""
+    """The code of the contract is not the code the co-op was founded with."""
 
 
 class ChainForked(ChainError):
     """A block that was relied on is no longer part of the chain: take a new snapshot."""
 
 
-class SnapshotTooFresh(ChainError):
-    """No block follows the snapshot yet, so its weights cannot be read: try again after the next block."""
-
-
-class WeightsDoNotAddUp(ChainError):
-    """The members' weights do not add up to the total the contract states: somebody is missing or counted twice."""
-
-
 class ReadOnly(ChainError):
-    """No registrar's key is configured: the chain can be read, members cannot be admitted."""
+    """No registrar's key is configured: the chain can be read, and not written to."""
 
 
 class CallRefused(ChainError):
@@ -124,14 +109,6 @@ class TransactionRefused(ChainError):
     """The node does not take the transaction."""
 
 
-class MemberClass(IntEnum):
-    """`ICoopMembership.Class`."""
-
-    LISTENER = 1
-    ARTIST = 2
-    WORKER = 3
-
-
 @dataclass(frozen=True)
 class BlockStamp:
     """One block of one history: the number alone does not tell forks apart."""
@@ -139,29 +116,6 @@ class BlockStamp:
     number: int
     hash: str
     timestamp: int
-
-
-@dataclass(frozen=True)
-class MemberWeight:
-    """The votes an address had."""
-
-    address: str
-    weight: int
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Who had how many votes at the end of a block's second, and what that was read from.
-
-    `members` stand in the order they were asked for, and their weights add up to `total`, the contract's supply.
-    """
-
-    block: BlockStamp
-    chain_id: int
-    contract: str
-    code_hash: str
-    members: tuple[MemberWeight, ...]
-    total: int
 
 
 @dataclass(frozen=True)
@@ -183,44 +137,14 @@ class Receipt:
     succeeded: bool
 
 
-def connect(
-    rpc_url: str,
-    contract: str,
-    *,
-    chain_id: int | None = None,
-    code_hash: str | None = None,
-    registrar_key: str | None = None,
-    timeout_s: float = RPC_TIMEOUT_S,
-) -> Membership:
-    """The membership contract at `contract`, through the node at `rpc_url`.
-
-    With `chain_id` and `code_hash` (keccak-256 of the deployed code) given, any other is refused, now and at each later
-    reading of weights. Without `registrar_key` (32 bytes, hexadecimal) the result is read only.
-
-    Connect in the process that uses the result: connections do not survive a fork. Threads may share it.
-
-    Raises `ChainUnavailable`, `WrongChain`, `ContractMissing`, `ContractChanged`, and ValueError for an address or a
-    key that is none.
-    """
-    retries = ExceptionRetryConfiguration(
-        errors=(requests.ConnectionError, requests.HTTPError, requests.Timeout),
-        retries=RPC_TRIES_MAX,
-        backoff_factor=RPC_BACKOFF_S,
-    )
-    provider = HTTPProvider(rpc_url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=retries)
-    web3 = Web3(provider)
-    # Proof-of-authority chains put signatures where Ethereum allows 32 bytes; web3 refuses their blocks otherwise.
-    web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
-    membership = Membership(web3, to_checksum_address(contract), chain_id, code_hash, registrar_key)
-    membership.check()
-    return membership
-
-
-class Membership:
-    """One CoopMembership contract. `contracts/src/ICoopMembership.sol` says what it promises.
+class CoopContract:
+    """One contract, and the registrar's key where it may be written to.
 
     Every method raises `ChainUnavailable` when the node does not answer.
     """
+
+    file: ClassVar[Path]
+    """Its ABI and bytecode."""
 
     def __init__(
         self,
@@ -230,7 +154,7 @@ class Membership:
         code_hash: str | None,
         registrar_key: str | None,
     ) -> None:
-        abi = json.loads(CONTRACT_FILE.read_text(encoding="utf-8"))["abi"]
+        abi = json.loads(self.file.read_text(encoding="utf-8"))["abi"]
         self.address = address
         self._web3 = web3
         self._contract: Contract = web3.eth.contract(address, abi=abi)
@@ -241,6 +165,40 @@ class Membership:
             keccak(text=abi_to_signature(error))[:4].hex(): error["name"] for error in filter_abi_by_type("error", abi)
         }
 
+    @classmethod
+    def connect(
+        cls,
+        rpc_url: str,
+        contract: str,
+        *,
+        chain_id: int | None = None,
+        code_hash: str | None = None,
+        registrar_key: str | None = None,
+        timeout_s: float = RPC_TIMEOUT_S,
+    ) -> Self:
+        """The contract at the address `contract`, through the node at `rpc_url`.
+
+        With `chain_id` and `code_hash` (keccak-256 of the deployed code) given, any other is refused, now and whenever
+        something is built or read for good. Without `registrar_key` (32 bytes, hexadecimal) the result is read only.
+
+        Connect in the process that uses the result: connections do not survive a fork. Threads may share it.
+
+        Raises `ChainUnavailable`, `WrongChain`, `ContractMissing`, `ContractChanged`, and ValueError for an address or
+        a key that is none.
+        """
+        retries = ExceptionRetryConfiguration(
+            errors=(requests.ConnectionError, requests.HTTPError, requests.Timeout),
+            retries=RPC_TRIES_MAX,
+            backoff_factor=RPC_BACKOFF_S,
+        )
+        provider = HTTPProvider(rpc_url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=retries)
+        web3 = Web3(provider)
+        # Proof-of-authority chains put signatures where Ethereum allows 32 bytes; web3 refuses their blocks otherwise.
+        web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+        connected = cls(web3, to_checksum_address(contract), chain_id, code_hash, registrar_key)
+        connected.check()
+        return connected
+
     def check(self) -> tuple[int, str]:
         """Chain id and code hash, as they are and as they were expected.
 
@@ -249,73 +207,21 @@ class Membership:
         with self._node_errors():
             return self._check("latest")
 
-    def is_member(self, address: str) -> bool:
-        """Whether `address` is a member as of the newest block."""
-        with self._node_errors():
-            return bool(self._contract.functions.isMember(to_checksum_address(address)).call())
+    # --- Reading ---
 
-    # --- Reading weights ---
-
-    def snapshot_block(self, finality_depth: int) -> BlockStamp:
-        """The newest block that is final: at least `finality_depth` blocks (0 to 1,000) stand on it.
-
-        The contract tells of a second only once it is over, so a block of a later second must exist. A chain that mines
-        on demand is asked for one. Raises `SnapshotTooFresh` where there is none.
-        """
-        if not 0 <= finality_depth <= FINALITY_DEPTH_MAX:
-            raise ValueError(f"finality_depth must be 0 to {FINALITY_DEPTH_MAX}")
-        with self._node_errors():
-            head = self._stamp("latest")
-            if head.number < finality_depth:
-                raise SnapshotTooFresh(
-                    f"the chain has {head.number} blocks, {finality_depth} must stand on a final one"
-                )
-            block = self._stamp(head.number - finality_depth) if finality_depth else head
-            if head.timestamp <= block.timestamp:
-                self._mine()
-                head = self._stamp("latest")
-            if head.timestamp <= block.timestamp:
-                raise SnapshotTooFresh(f"block {block.number} is the newest")
-            return block
-
-    def weights_at(self, block: BlockStamp, addresses: Sequence[str]) -> Weights:
-        """The votes of `addresses` at the end of the second of `block`, all read at one later block.
-
-        `addresses` are all who may have been members then, each once. Nothing is returned that does not add up.
-
-        Raises `SnapshotTooFresh`, `ChainForked`, `WeightsDoNotAddUp`, `WrongChain`, `ContractMissing`,
-        `ContractChanged`, and ValueError for more than `ADDRESSES_MAX`.
-        """
-        if len(addresses) > ADDRESSES_MAX:
-            raise ValueError(f"more than {ADDRESSES_MAX} addresses")
-        voters = [to_checksum_address(address) for address in addresses]
-        with self._node_errors():
-            read_at = self._stamp("latest")
-            if read_at.timestamp <= block.timestamp:
-                raise SnapshotTooFresh(f"block {block.number} is the newest")
-            self._check_stands(block)
-            chain_id, code_hash = self._check(read_at.number)
-            total = self._contract.functions.getPastTotalSupply(block.timestamp).call(block_identifier=read_at.number)
-            weights = self._past_votes(voters, block.timestamp, read_at.number)
-            self._check_stands(block)
-            self._check_stands(read_at)
-        if sum(weights) != total:
-            raise WeightsDoNotAddUp(f"the members have {sum(weights)}, the contract says {total}")
-        members = tuple(MemberWeight(voter, weight) for voter, weight in zip(voters, weights, strict=True))
-        return Weights(block, chain_id, self.address, code_hash, members, total)
-
-    def _past_votes(self, voters: list[ChecksumAddress], timestamp: int, read_at: int) -> list[int]:
-        votes: list[int] = []
-        remaining = iter(voters)
-        while chunk := list(islice(remaining, WEIGHTS_PER_REQUEST)):
+    def _ask_all(self, questions: Iterable[ContractFunction], block_number: int) -> list[Any]:
+        """The contract's answers as of one block, in the order of the questions."""
+        told: list[Any] = []
+        remaining = iter(questions)
+        while chunk := list(islice(remaining, QUESTIONS_PER_REQUEST)):
             with self._web3.batch_requests() as batch:
-                for voter in chunk:
-                    batch.add(self._contract.functions.getPastVotes(voter, timestamp).call(block_identifier=read_at))
+                for question in chunk:
+                    batch.add(question.call(block_identifier=block_number))
                 answers: list[Any] = batch.execute()
             if len(answers) != len(chunk):
                 raise ChainUnavailable(f"{len(answers)} answers to {len(chunk)} questions")
-            votes += answers
-        return votes
+            told += answers
+        return told
 
     def _check(self, block: BlockIdentifier) -> tuple[int, str]:
         chain_id = self._web3.eth.chain_id
@@ -341,27 +247,12 @@ class Membership:
         if now != block:
             raise ChainForked(f"block {block.number} was {block.hash} and is {now.hash}")
 
-    def _mine(self) -> None:
-        """Has a chain for development add a block; any other chain does not know the method, and nothing happens."""
-        self._web3.provider.make_request(RPCEndpoint("evm_mine"), [])
-
     # --- Writing ---
 
     def next_nonce(self) -> int:
         """The registrar's next nonce, after what the node has taken but not mined. Raises `ReadOnly`."""
         with self._node_errors():
             return self._web3.eth.get_transaction_count(self._signer().address, "pending")
-
-    def build_admission(self, member: str, member_class: MemberClass, nonce: int | None = None) -> SignedTransaction:
-        """The registrar's signed order to admit `member`, not sent yet. `nonce` is `next_nonce()` unless given.
-
-        Raises `ReadOnly`, `CallRefused` (by its name: AlreadyMember, NotRegistrar ...) and `FeeTooHigh`.
-        """
-        return self._build(self._contract.functions.admit(to_checksum_address(member), int(member_class)), nonce)
-
-    def build_removal(self, member: str, nonce: int | None = None) -> SignedTransaction:
-        """The registrar's signed order to remove `member`, as `build_admission`."""
-        return self._build(self._contract.functions.remove(to_checksum_address(member)), nonce)
 
     def broadcast(self, raw: bytes) -> str:
         """Gives a signed transaction to the node and returns its hash. To give it again changes nothing.

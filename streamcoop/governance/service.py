@@ -37,7 +37,7 @@ from streamcoop.membership import service as membership
 from streamcoop.problems import register
 
 if TYPE_CHECKING:  # only the workers talk to the chain: the service need not load web3
-    from streamcoop.adapters.chain import MemberWeight, Weights
+    from streamcoop.adapters.members import MemberWeight, Weights
 
 QUORUM_BP = 2_000
 VOTES_PER_MEMBER_MAX = 1_000

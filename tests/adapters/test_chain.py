@@ -1,4 +1,4 @@
-"""The web3 adapter against the embedded chain in a process of its own."""
+"""The web3 adapter, and the membership contract through it, against the embedded chain in a process of its own."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from streamcoop.adapters import chain
-from streamcoop.adapters.chain import BlockStamp, MemberClass, Membership, MemberWeight, SignedTransaction
+from streamcoop.adapters import anchors, chain, members
+from streamcoop.adapters.chain import BlockStamp, SignedTransaction
+from streamcoop.adapters.members import MemberClass, Membership, MemberWeight
 from tests.embedded.chain_process import ChainProcess, running_chain, write_key
 
 SHORT_TIMEOUT_S = 0.2
@@ -35,7 +36,7 @@ class Coop:
             "chain_id": self.process.chain_id,
             "registrar_key": f"0x{self.registrar.key.hex()}",
         }
-        return chain.connect(**{**arguments, **overrides})
+        return Membership.connect(**{**arguments, **overrides})
 
 
 @pytest.fixture(scope="module")
@@ -254,16 +255,16 @@ def test_weights__more_than_one_request(
     admit(membership, everybody)
     block = membership.snapshot_block(finality_depth=0)
     whole = membership.weights_at(block, everybody)
-    monkeypatch.setattr(chain, "WEIGHTS_PER_REQUEST", 2)
+    monkeypatch.setattr(chain, "QUESTIONS_PER_REQUEST", 2)
     assert membership.weights_at(block, everybody) == whole
 
 
 def test_weights__somebody_missing_or_twice(membership: Membership, everybody: list[str]) -> None:
     admit(membership, everybody)
     block = membership.snapshot_block(finality_depth=0)
-    with pytest.raises(chain.WeightsDoNotAddUp):
+    with pytest.raises(members.WeightsDoNotAddUp):
         membership.weights_at(block, everybody[:-1])
-    with pytest.raises(chain.WeightsDoNotAddUp):
+    with pytest.raises(members.WeightsDoNotAddUp):
         membership.weights_at(block, [*everybody, everybody[-1]])
 
 
@@ -293,7 +294,7 @@ def test_weights__history_changes_while_reading(
 def test_weights__of_the_newest_block(membership: Membership, everybody: list[str]) -> None:
     membership.snapshot_block(finality_depth=0)
     newest: BlockStamp = membership._stamp("latest")
-    with pytest.raises(chain.SnapshotTooFresh):
+    with pytest.raises(members.SnapshotTooFresh):
         membership.weights_at(newest, everybody)
 
 
@@ -311,17 +312,17 @@ def test_snapshot__a_final_block_with_a_later_one(membership: Membership, everyb
 
 
 def test_snapshot__chain_too_short_or_idle(membership: Membership, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(chain.SnapshotTooFresh):
+    with pytest.raises(members.SnapshotTooFresh):
         membership.snapshot_block(finality_depth=chain.FINALITY_DEPTH_MAX)
     monkeypatch.setattr(membership, "_mine", lambda: None)
-    with pytest.raises(chain.SnapshotTooFresh):
+    with pytest.raises(members.SnapshotTooFresh):
         membership.snapshot_block(finality_depth=0)
 
 
 def test_errors__say_what_they_mean() -> None:
-    errors = [
-        error for error in vars(chain).values() if isinstance(error, type) and issubclass(error, chain.ChainError)
-    ]
+    named = [*vars(chain).values(), *vars(members).values(), *vars(anchors).values()]
+    errors = {error for error in named if isinstance(error, type) and issubclass(error, chain.ChainError)}
+    assert len(errors) > 10
     for error in errors:
         assert error.__doc__
         assert str(error("the detail")) == f"{error.__doc__} (the detail)"

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, text
 from web3 import HTTPProvider, Web3
 
 from ledger.store.checking import check_books
-from streamcoop.adapters.chain import CONTRACT_FILE
+from streamcoop.adapters.members import Membership
 from tests.faults.load import Notes, Play, TopUp
 
 
@@ -164,7 +164,7 @@ def look_at_tokens(database: Engine, rpc_url: str, contract: str) -> Found:
     """When no admission is under way: every member has one token, and there are no others."""
     with database.connect() as conn:
         addresses = conn.execute(text("select address from coop.member where state = 'member'")).scalars().all()
-    abi = json.loads(CONTRACT_FILE.read_text(encoding="utf-8"))["abi"]
+    abi = json.loads(Membership.file.read_text(encoding="utf-8"))["abi"]
     functions = Web3(HTTPProvider(rpc_url)).eth.contract(to_checksum_address(contract), abi=abi).functions
     held = {address: int(functions.balanceOf(to_checksum_address(address)).call()) for address in addresses}
     found = Found()

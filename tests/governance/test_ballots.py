@@ -12,7 +12,7 @@ import pytest
 from ledger import tally
 from ledger.rates import ARTIST_SHARE_BP_MAX, ARTIST_SHARE_BP_MIN, ARTIST_SHARE_STEP_BP_MAX, Rates
 from ledger.store import terms
-from streamcoop.adapters.chain import MemberClass
+from streamcoop.adapters.members import MemberClass
 from streamcoop.database import engine, transaction
 from streamcoop.embedded.process import until
 from streamcoop.governance import schemas, service

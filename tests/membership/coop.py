@@ -29,7 +29,7 @@ from streamcoop.accounts import models as account_tables
 from streamcoop.accounts import routes as accounts
 from streamcoop.accounts import service as accounts_service
 from streamcoop.accounts.principals import SCOPES, PrincipalCache
-from streamcoop.adapters.chain import CONTRACT_FILE, Membership, connect
+from streamcoop.adapters.members import Membership
 from streamcoop.database import _engine, async_pool, engine, transaction
 from streamcoop.governance import models as ballot_tables
 from streamcoop.governance import routes as governance
@@ -143,10 +143,10 @@ class Coop:
 
     def chain(self) -> Membership:
         """The contract as the registrar reaches it from elsewhere, past the node in between."""
-        return connect(self.node.upstream, self.contract, registrar_key=f"0x{self.registrar.key.hex()}")
+        return Membership.connect(self.node.upstream, self.contract, registrar_key=f"0x{self.registrar.key.hex()}")
 
     def supply(self) -> int:
-        abi = json.loads(CONTRACT_FILE.read_text(encoding="utf-8"))["abi"]
+        abi = json.loads(Membership.file.read_text(encoding="utf-8"))["abi"]
         web3 = Web3(HTTPProvider(self.node.upstream))
         supply: int = web3.eth.contract(self.contract, abi=abi).functions.totalSupply().call()  # type: ignore[call-overload]
         return supply
@@ -191,7 +191,7 @@ def coop(chain: Chain, database: Database, tmp_path: Path, monkeypatch: pytest.M
 
 def deploy(chain: Chain) -> str:
     """A new membership contract's address."""
-    compiled = json.loads(CONTRACT_FILE.read_text(encoding="utf-8"))
+    compiled = json.loads(Membership.file.read_text(encoding="utf-8"))
     web3 = Web3(HTTPProvider(chain.process.rpc_url))
     new = web3.eth.contract(abi=compiled["abi"], bytecode=compiled["bytecode"]).constructor(chain.registrar.address)
     nonce = web3.eth.get_transaction_count(chain.registrar.address)

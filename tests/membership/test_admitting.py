@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from streamcoop.adapters.chain import CallRefused, MemberClass, NonceTaken
+from streamcoop.adapters.chain import CallRefused, NonceTaken
+from streamcoop.adapters.members import MemberClass
 from streamcoop.database import transaction
 from streamcoop.membership import service
 from streamcoop.settings import settings

@@ -23,7 +23,7 @@ import psycopg
 from eth_account import Account
 from web3 import HTTPProvider, Web3
 
-from streamcoop.adapters.chain import CONTRACT_FILE
+from streamcoop.adapters.members import Membership
 from streamcoop.embedded import plan, ports, process, supervisor
 from streamcoop.embedded.crew import Crew, NotReady, Part, StopAsked, command_launcher
 from streamcoop.embedded.plan import Places
@@ -209,7 +209,7 @@ def _deploy(rpc_url: str, registrar_key: str) -> str:
     treasurer, registrar = web3.eth.accounts[0], Account.from_key(registrar_key).address
     given = web3.eth.send_transaction({"from": treasurer, "to": registrar, "value": REGISTRAR_WEI})
     web3.eth.wait_for_transaction_receipt(given)
-    artifact = json.loads(CONTRACT_FILE.read_text(encoding="utf-8"))
+    artifact = json.loads(Membership.file.read_text(encoding="utf-8"))
     contract = web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
     receipt = web3.eth.wait_for_transaction_receipt(contract.constructor(registrar).transact({"from": treasurer}))
     return str(receipt["contractAddress"])
