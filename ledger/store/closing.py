@@ -137,8 +137,9 @@ def _fitting(payees: Sequence[int]) -> int:
     return max(1, sum(total <= CHUNK_LINES_MAX for total in accumulate(payees)))
 
 
-# What is shared out already is looked up one by one: a close writes it faster than statistics follow, and a join planned
-# for a handful of rows goes through tens of thousands once for each track.
+# What belongs to a track is looked up one by one, hence the limits: accounts are opened and tracks shared out faster than
+# statistics follow, and a join planned by them sorts all accounts for each chunk, or goes through all that is shared out
+# once for each track.
 _NEXT_TRACKS = text("""
     with due as (
         (select epoch, track_id from ledger.late
@@ -153,11 +154,13 @@ _NEXT_TRACKS = text("""
     select due.epoch, due.track_id, a.id as account_id, a.balance_micro, before.in_this_close as shared_out,
            t.plays - before.plays as plays, t.buyouts - before.buyouts as buyouts
       from due
-      join ledger.track_epoch t on t.epoch = due.epoch and t.track_id = due.track_id
-      join ledger.account a on a.kind = 'track' and a.owner = due.track_id and a.epoch = due.epoch
-     cross join lateral (select coalesce(sum(c.plays), 0) as plays, coalesce(sum(c.buyouts), 0) as buyouts,
-                                coalesce(bool_or(c.closed_in = :epoch), false) as in_this_close
-                           from ledger.track_close c where c.track_id = due.track_id and c.epoch = due.epoch) before
+     cross join lateral (select id, balance_micro from ledger.account
+                          where kind = 'track' and owner = due.track_id and epoch = due.epoch limit 1) a
+     cross join lateral (select plays, buyouts from ledger.track_epoch
+                          where epoch = due.epoch and track_id = due.track_id limit 1) t
+     cross join lateral (select coalesce(sum(plays), 0) as plays, coalesce(sum(buyouts), 0) as buyouts,
+                                coalesce(bool_or(closed_in = :epoch), false) as in_this_close
+                           from ledger.track_close where track_id = due.track_id and epoch = due.epoch) before
      order by due.epoch, due.track_id
 """)
 
