@@ -70,10 +70,14 @@ def run(bench: Bench) -> Iterator[Figure]:
             # A close reads tallies and balances, no play: without them copies are cheap.
             for epoch in (quiet, busy):
                 connection.execute(f"drop table ledger.{partition_of(epoch)}")
-        bench.say("closing")
-        few = [_closed_copy(made, quiet) for _ in range(bench.runs)]
-        _close(made, quiet)
-        many = [_closed_copy(made, busy) for _ in range(bench.runs)]
+        few: list[_Close] = []
+        many: list[_Close] = []
+        with made.copied("quiet_closed") as further:
+            _close(further, quiet)
+            for run_number in range(bench.runs):
+                bench.say(f"closing, {run_number + 1} of {bench.runs}")
+                few.append(_closed_copy(made, quiet))
+                many.append(_closed_copy(further, busy))
     close_s = statistics.median(close.seconds for close in many)
     yield Figure(
         f"epoch closed, {plays:,} plays of {many[0].tracks:,} tracks",
