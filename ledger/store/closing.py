@@ -137,9 +137,9 @@ def _fitting(payees: Sequence[int]) -> int:
     return max(1, sum(total <= CHUNK_LINES_MAX for total in accumulate(payees)))
 
 
-# What belongs to a track is looked up one by one, hence the limits: accounts are opened and tracks shared out faster than
-# statistics follow, and a join planned by them sorts all accounts for each chunk, or goes through all that is shared out
-# once for each track.
+# What belongs to a track is looked up one by one, hence the limits: accounts are opened and tracks shared out faster
+# than statistics follow, and a join planned by them sorts all accounts for each chunk, or goes through all that is
+# shared out once for each track.
 _NEXT_TRACKS = text("""
     with due as (
         (select epoch, track_id from ledger.late

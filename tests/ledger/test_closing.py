@@ -252,7 +252,7 @@ def test_a_play_later_than_late_is_not_forgotten_by_a_close_that_is_begun_again(
 
 
 def share_out_unnoticed(superuser_url: str) -> None:
-    """A close that has come through all tracks but LAST, while statistics know of no more than an earlier close's two."""
+    """A close that has come to LAST through all other tracks, while statistics know of an earlier close's two alone."""
     with psycopg.connect(superuser_url, autocommit=True) as conn:
         conn.execute("alter table ledger.track_close set (autovacuum_enabled = false)")
         conn.execute("set session_replication_role = replica")  # no trigger, no foreign key
