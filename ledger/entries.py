@@ -26,6 +26,8 @@ from ledger.tiles import ENTRY_BYTES_MAX
 
 VERSION = 1
 TEXT_MAX = 200
+KEY_TEXT_MAX = 4_000
+"""A verifier key or a signature line of ML-DSA-44 is longer than other texts."""
 PARTS_MAX = 64
 """Of payees in a split, and of societies among the net factors."""
 VOTES_AN_ENTRY_MAX = 400
@@ -84,6 +86,10 @@ def _basis_points(value: Any) -> bool:
 
 def _text(value: Any) -> bool:
     return type(value) is str and len(value) <= TEXT_MAX
+
+
+def _key_text(value: Any) -> bool:
+    return type(value) is str and len(value) <= KEY_TEXT_MAX
 
 
 def _reason(value: Any) -> bool:
@@ -195,12 +201,12 @@ FORMS: Mapping[str, Mapping[str, Check]] = {
     # An epoch is closed: what all of its share-outs come to. Money, but for `collected_micro`.
     SEAL: {"epoch": _integer, "batch": _some, "tracks": _count, "collected_micro": _count, "gross_micro": _count,
            "deductions": _amounts, "funds": _amounts, "royalties_micro": _count, "held_micro": _count},
-    # Two officers say what the bank held when the epoch's last batch was closed; each signs the note without a final
-    # newline that `attested` gives.
+    # Two officers say what the bank held when the epoch's last batch was closed; each signs what `ledger.attestation`
+    # gives.
     ATTESTATION: {"epoch": _integer, "batch": _some, "bank_micro": _integer, "officers": _list(_text, 2, 2),
                   "signatures": _list(_text, 2, 2)},
-    # The verifier keys from the next checkpoint on, and the old keys' signatures over them.
-    KEYS: {"keys": _list(_text, 1, 8), "signatures": _list(_text, 1, 8)},
+    # The verifier keys from the next checkpoint on, and the old keys' signatures over them, as `ledger.rotation` has it.
+    KEYS: {"keys": _list(_key_text, 1, 8), "signatures": _list(_key_text, 1, 8)},
 }  # fmt: skip
 
 
