@@ -205,7 +205,7 @@ FORMS: Mapping[str, Mapping[str, Check]] = {
     # gives.
     ATTESTATION: {"epoch": _integer, "batch": _some, "bank_micro": _integer, "officers": _list(_text, 2, 2),
                   "signatures": _list(_text, 2, 2)},
-    # The verifier keys from the next checkpoint on, and the old keys' signatures over them, as `ledger.rotation` has it.
+    # The verifier keys from the next checkpoint on, and the old keys' signatures over them: see `ledger.rotation`.
     KEYS: {"keys": _list(_key_text, 1, 8), "signatures": _list(_key_text, 1, 8)},
 }  # fmt: skip
 

@@ -26,6 +26,7 @@ from ledger.entries import Entry
 from ledger.errors import EntryRefused, NotCanonical, NoteRefused, ProofRefused
 from ledger.note import (
     Checkpoint,
+    KeyType,
     Note,
     SigningKey,
     VerifierKey,
@@ -63,11 +64,7 @@ class Proof:
     index: int
     path: tuple[bytes, ...]
     checkpoint: Note
-
-    @property
-    def head(self) -> Checkpoint:
-        """The head it is a proof under. Raises NoteRefused where the note is no checkpoint."""
-        return parse_checkpoint(self.checkpoint.text)
+    head: Checkpoint
 
 
 def build(extra: bytes, index: int, path: Sequence[bytes], checkpoint: str) -> str:
@@ -96,7 +93,8 @@ def parse(data: bytes) -> Proof:
     path = tuple(map(unb64, lines))
     if any(len(one) != merkle.HASH_BYTES for one in path):
         raise NoteRefused(reason="a proof is made of hashes of 32 bytes")
-    return Proof(extra, index, path, parse_note(checkpoint))
+    note = parse_note(checkpoint)
+    return Proof(extra, index, path, note, parse_checkpoint(note.text))
 
 
 # --- What it tells ---
@@ -343,7 +341,7 @@ class Promise:
 
 def promise(told: Promise, keys: Sequence[SigningKey]) -> str:
     """The signed note of a promise: by the log's Ed25519 key; ML-DSA-44 keys sign heads only."""
-    return str(signed(str(told), keys, 0))
+    return str(signed(str(told), [key for key in keys if key.type is KeyType.ED25519], 0))
 
 
 def parse_promise(note: Note) -> Promise:
@@ -357,5 +355,5 @@ def parse_promise(note: Note) -> Promise:
 def verify_promise(data: bytes, keys: Iterable[VerifierKey]) -> Promise:
     """A promise signed by a key of the log. Raises NoteRefused."""
     note = parse_note(data)
-    verified(note, [key for key in keys if key.type is key.type.ED25519])
+    verified(note, [key for key in keys if key.type is KeyType.ED25519])
     return parse_promise(note)

@@ -1,0 +1,192 @@
+"""The command `verify`: an audit for people, or as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ledger.errors import DomainError
+from ledger.note import NOTE_BYTES_MAX, VerifierKey, parse_verifier_key
+from ledger.verify import run
+from ledger.verify.memory import EVIDENCE_BYTES_MAX, Memory, default_folder, parse_evidence, verify_evidence
+from ledger.verify.reading import WHOLE_S_MAX, Unreadable, open_log
+from ledger.verify.report import DOES_NOT_HOLD, HOLDS, UNREADABLE, EpochTotals, Report, label, money
+
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+# Enough to tell payees apart on a screen; the JSON report has all.
+PAYEE_DIGITS = 16
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+
+
+class CannotBegin(click.ClickException):
+    """Nothing was audited: that is no verdict on the log."""
+
+    exit_code = UNREADABLE
+
+
+class _Key(click.ParamType[VerifierKey]):
+    name = "verifier key"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> VerifierKey:
+        try:
+            return value if isinstance(value, VerifierKey) else parse_verifier_key(str(value))
+        except DomainError as refused:
+            self.fail(str(refused), param, ctx)
+
+
+@click.command("verify", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("where", metavar="ADDRESS|FOLDER")
+@click.option("--key", "keys", type=_Key(), multiple=True, help="The log's verifier key; once for each it signs with.")
+@click.option("--founding", type=FILE, help="The co-op's founding note, as you were given it.")
+@click.option("--witness", "witnesses", type=_Key(), multiple=True, help="A witness's verifier key; may be repeated.")
+@click.option("--witnesses-needed", type=click.IntRange(0), help="How many witnesses must have cosigned the head.")
+@click.option("--receipts", type=FOLDER, help="A folder with your receipts (*.tlog-proof) and promises (*.promise).")
+@click.option("--all-receipts", is_flag=True, help="These are all of them: what your wallet spent beyond is wrong.")
+@click.option("--epoch", metavar="LABEL", help="Show this epoch's royalty lines, such as 2026-11.")
+@click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="What earlier audits saw is kept here.")
+@click.option("--within", "whole_s", default=WHOLE_S_MAX, show_default=True, type=click.IntRange(1), help="Seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def verify_command(
+    where: str,
+    keys: tuple[VerifierKey, ...],
+    founding: Path | None,
+    witnesses: tuple[VerifierKey, ...],
+    witnesses_needed: int | None,
+    receipts: Path | None,
+    all_receipts: bool,
+    epoch: str | None,
+    state: Path | None,
+    whole_s: int,
+    as_json: bool,
+) -> None:
+    """Read a co-op's published log and recompute all of it.
+
+    ADDRESS|FOLDER is where `checkpoint` is found, or a file of evidence of a fork. Exit status 0 only if all holds, 1
+    if something does not, 2 if the log could not be read.
+    """
+    if Path(where).is_file():
+        sys.exit(_show_evidence(Path(where)))
+    note = None if founding is None else _read(founding, NOTE_BYTES_MAX)
+    asked = run.Asked(keys, note, witnesses, witnesses_needed, receipts, all_receipts, epoch)
+    try:
+        report = _audited(where, whole_s, asked, Memory(state or default_folder()))
+    except Unreadable as refused:
+        raise CannotBegin(str(refused)) from refused
+    except OSError as failed:
+        raise CannotBegin(f"what earlier audits saw cannot be read or kept: {failed}") from failed
+    if as_json:
+        click.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
+    else:
+        _print(report, epoch, Console(highlight=False, markup=False, soft_wrap=True))
+    sys.exit(report.verdict)
+
+
+def _read(file: Path, bytes_max: int) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(bytes_max + 1)
+
+
+def _show_evidence(file: Path) -> int:
+    try:
+        click.echo(verify_evidence(parse_evidence(_read(file, EVIDENCE_BYTES_MAX))))
+    except DomainError as refused:
+        click.echo(f"This shows nothing: {refused}")
+        return DOES_NOT_HOLD
+    return HOLDS
+
+
+def _audited(where: str, whole_s: int, asked: run.Asked, memory: Memory) -> Report:
+    log = open_log(where, whole_s)
+    columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task("entries", total=None)
+        return run.verify(
+            log,
+            asked,
+            int(time.time()),
+            memory,
+            lambda done, whole: shown.update(task, completed=done, total=whole),
+        )
+
+
+# --- For people ---
+
+
+def _print(report: Report, epoch: str | None, console: Console) -> None:
+    console.print(f"{report.coop or 'A log'}: {report.origin or report.address}")
+    console.print(
+        f"  read at {report.address}: {report.entries:,} of {report.size:,} entries in {report.seconds:.1f} s"
+    )
+    if report.kinds:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report.kinds.items()))
+        console.print(f"  {kinds}")
+    _print_epochs(report, console)
+    if epoch is not None:
+        _print_lines(report, epoch, console)
+    for outcome in report.receipts:
+        console.print(f"  {'✓' if outcome.holds else '✗'} {outcome.file}: {outcome.said}")
+    _print_findings(report, console)
+    console.print("\nTaken on trust:")
+    for line in report.trust():
+        console.print(f"  {line}")
+    verdict = {
+        HOLDS: "ALL OF IT HOLDS.",
+        DOES_NOT_HOLD: "IT DOES NOT HOLD.",
+        UNREADABLE: "THE LOG COULD NOT BE READ: that is no verdict on it.",
+    }[report.verdict]
+    console.print(f"\n{verdict}")
+
+
+def _print_findings(report: Report, console: Console) -> None:
+    findings = report.findings
+    if findings.count:
+        console.print(f"\nWhat does not hold ({findings.count:,}):")
+    for finding in findings.first:
+        console.print(f"  ✗ {finding.check}: {finding}")
+    if findings.count > len(findings.first):
+        console.print(f"  and {findings.count - len(findings.first):,} more")
+    for told in report.evidence:
+        console.print(f"  evidence: {told}")
+    if report.unreadable:
+        console.print(f"\nNot read to its end: {report.unreadable}")
+
+
+def _print_epochs(report: Report, console: Console) -> None:
+    if not report.epochs:
+        return
+    table = Table("epoch", "tracks", "collected", "gross", "royalties", "of it held", "funds", "deductions", "wallets")
+    for totals in report.epochs:
+        table.add_row(label(report.calendar, totals.epoch), *_row(report, totals))
+    console.print(table)
+
+
+def _row(report: Report, totals: EpochTotals) -> list[str]:
+    def told(amount_micro: int) -> str:
+        return money(amount_micro, report.currency, report.minor_digits)
+
+    funds, deductions = sum(totals.funds.values()), sum(totals.deductions.values())
+    amounts = (totals.gross_micro, totals.royalties_micro, totals.held_micro, funds, deductions)
+    collected = money(totals.collected_micro, "credits", 0)
+    return [f"{totals.tracks:,}", collected, *map(told, amounts), f"{totals.wallets:,}"]
+
+
+def _print_lines(report: Report, epoch: str, console: Console) -> None:
+    if not report.lines:
+        console.print(f"  no royalties of {epoch} are shared out in this log")
+        return
+    table = Table("track", "payee", "share", "royalty", "held because", title=f"Royalties of {epoch}")
+    for line in report.lines:
+        royalty = money(line.amount_micro, report.currency, report.minor_digits)
+        share = f"{line.share_bp // 100}.{line.share_bp % 100:02} %"
+        table.add_row(line.track, line.payee[:PAYEE_DIGITS], share, royalty, line.held_because or "")
+    console.print(table)
+    if report.lines_left_out:
+        console.print(f"  and {report.lines_left_out:,} lines more")

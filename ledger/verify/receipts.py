@@ -1,0 +1,190 @@
+"""A member's own receipts and promises, held against the log: what only she can check."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from ledger import receipts
+from ledger.errors import DomainError
+from ledger.note import VerifierKey
+from ledger.receipts import RECEIPT_BYTES_MAX, PlayReceipt, Proof, Receipt, WalletReceipt
+from ledger.verify.reading import Unreadable
+from ledger.verify.report import Findings, ReceiptOutcome, instant
+
+RECEIPTS_MAX = 100_000
+RECEIPT_SUFFIX, PROMISE_SUFFIX = ".tlog-proof", ".promise"
+
+
+@dataclass(slots=True)
+class Collection:
+    """The files of a folder, taken apart; what cannot be is kept as a failure of its file."""
+
+    proofs: dict[str, Proof] = field(default_factory=dict)
+    promises: dict[str, bytes] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> set[int]:
+        """The sizes of the heads that the receipts are under."""
+        return {proof.head.size for proof in self.proofs.values()}
+
+
+def collect(folder: Path) -> Collection:
+    """The receipts and promises in a folder. Raises Unreadable where there is none, or there are too many."""
+    found = Collection()
+    try:
+        files = sorted(file for file in folder.iterdir() if file.suffix in (RECEIPT_SUFFIX, PROMISE_SUFFIX))
+    except OSError as failed:
+        raise Unreadable(reason=failed.strerror or "it cannot be read", at=str(folder)) from failed
+    if len(files) > RECEIPTS_MAX:
+        raise Unreadable(reason="more receipts than are checked at once", at=str(folder), receipts_max=RECEIPTS_MAX)
+    for file in files:
+        try:
+            data = _read(file)
+            if file.suffix == PROMISE_SUFFIX:
+                found.promises[file.name] = data
+            else:
+                found.proofs[file.name] = receipts.parse(data)
+        except (DomainError, OSError) as refused:
+            found.failures[file.name] = str(refused)
+    return found
+
+
+def _read(file: Path) -> bytes:
+    if not file.is_file():
+        raise Unreadable(reason="not a file", at=file.name)
+    with file.open("rb") as opened:
+        return opened.read(RECEIPT_BYTES_MAX + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A receipt whose signed head is of another log than the one that is published."""
+
+    file: str
+    proof: Proof
+
+
+class Held:
+    """Holds a collection against a log of `size` entries that has sealed these epochs, in their order.
+
+    `are_all`: the collection has a receipt of each of the member's plays.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        findings: Findings,
+        *,
+        origin: str,
+        keys: Iterable[VerifierKey],
+        size: int,
+        sealed: Sequence[int],
+        are_all: bool,
+    ) -> None:
+        self._collection, self._findings = collection, findings
+        self._origin, self._keys, self._size = origin, list(keys), size
+        self._are_all = are_all
+        self._sealed = {epoch: place for place, epoch in enumerate(sealed)}
+        self.outcomes: list[ReceiptOutcome] = []
+        self.forks: list[Fork] = []
+        self._shown: dict[str, Receipt] = {}
+
+    def check(self, roots: dict[int, bytes], until: int) -> None:
+        """Check every file; `roots` are the log's at the sizes of the receipts' heads, `until` is now in seconds."""
+        for file, said in self._collection.failures.items():
+            self._fail(file, "file", said)
+        for file, proof in self._collection.proofs.items():
+            self._check_receipt(file, proof, roots)
+        self._check_wallets()
+        for file, data in self._collection.promises.items():
+            self._check_promise(file, data, until)
+
+    def _fail(self, file: str, kind: str, said: str) -> None:
+        self.outcomes.append(ReceiptOutcome(file, kind, False, said))
+        self._findings.add("receipts", None, f"{file}: {said}")
+
+    def _pass(self, file: str, kind: str, said: str) -> None:
+        self.outcomes.append(ReceiptOutcome(file, kind, True, said))
+
+    def _check_receipt(self, file: str, proof: Proof, roots: dict[int, bytes]) -> None:
+        try:
+            shown = receipts.verify(proof, self._keys)
+        except DomainError as refused:
+            self._fail(file, "receipt", f"the receipt does not hold: {refused}")
+            return
+        head = proof.head
+        if head.origin != self._origin:
+            self._fail(file, "receipt", f"a receipt of another log: {head.origin}")
+            return
+        if head.size > self._size:
+            self.forks.append(Fork(file, proof))
+            self._fail(file, "receipt", f"its signed head has {head.size} entries, the published log {self._size}")
+            return
+        if roots.get(head.size) != head.root:
+            self.forks.append(Fork(file, proof))
+            self._fail(file, "receipt", "its signed head is of another log than the published one: a fork")
+            return
+        self._shown[file] = shown
+        if isinstance(shown, PlayReceipt):
+            self._pass(file, "play", f"play {shown.ordinal} of track {shown.track}, {shown.price_micro} micro-credits")
+        elif isinstance(shown, WalletReceipt):
+            self._pass(file, "wallet", f"spent {shown.spent_micro}, left {shown.closing_micro} micro-credits")
+        else:
+            self._pass(file, "payee", f"{shown.share_bp} basis points of track {shown.track}")
+
+    # --- Wallets ---
+
+    def _check_wallets(self) -> None:
+        """Each listener's lines follow one another, and no more was played than her line says was spent."""
+        lines: dict[UUID, list[tuple[str, WalletReceipt]]] = defaultdict(list)
+        for file, shown in self._shown.items():
+            if isinstance(shown, WalletReceipt):
+                lines[shown.listener].append((file, shown))
+        for listener, told in lines.items():
+            # One play may have several receipts, under several heads.
+            plays = {
+                shown.play: (shown.at, shown.price_micro) for shown in self._of_plays() if shown.listener == listener
+            }
+            begin, place, closing_micro = -1, -1, 0
+            for file, line in sorted(told, key=lambda each: each[1].at):
+                # Where a line between is missing, nothing is known of how the wallet opened.
+                if self._sealed.get(line.epoch) == place + 1:
+                    spent_micro = sum(price for at, price in plays.values() if begin < at < line.at)
+                    self._check_line(file, line, closing_micro, spent_micro)
+                begin, place, closing_micro = line.at, self._sealed.get(line.epoch, place), line.closing_micro
+
+    def _check_line(self, file: str, line: WalletReceipt, closing_micro: int, spent_micro: int) -> None:
+        if closing_micro != line.opening_micro:
+            self._fail(file, "wallet", f"opens with {line.opening_micro} and closed with {closing_micro} before")
+        if spent_micro > line.spent_micro or (self._are_all and spent_micro < line.spent_micro):
+            self._fail(file, "wallet", f"says {line.spent_micro} were spent, the receipts of plays {spent_micro}")
+
+    def _of_plays(self) -> Iterator[PlayReceipt]:
+        return (shown for shown in self._shown.values() if isinstance(shown, PlayReceipt))
+
+    # --- Promises ---
+
+    def _check_promise(self, file: str, data: bytes, until: int) -> None:
+        try:
+            told = receipts.verify_promise(data, self._keys)
+        except DomainError as refused:
+            self._fail(file, "promise", f"the promise does not hold: {refused}")
+            return
+        if told.origin != self._origin:
+            self._fail(file, "promise", f"a promise of another log: {told.origin}")
+            return
+        kept = [shown for shown in self._of_plays() if shown.commitment == told.commitment]
+        if kept and kept[0].price_micro != told.price_micro:
+            said = f"promised at {told.price_micro} micro-credits, published at {kept[0].price_micro}"
+            self._fail(file, "promise", said)
+        elif kept:
+            self._pass(file, "promise", "kept")
+        elif told.publish_by < until:
+            self._fail(file, "promise", f"to be published by {instant(told.publish_by)}, and no receipt shows it")
+        else:
+            self._pass(file, "promise", f"to be published by {instant(told.publish_by)}")

@@ -1,0 +1,189 @@
+"""What an audit found: findings, the totals of each epoch, what was taken on trust, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ledger.epochs import Calendar
+
+FINDINGS_MAX = 100
+LINES_MAX = 10_000
+"""Royalty lines of the epoch that is asked for, kept to be shown."""
+TOLD_MAX = 300
+
+HOLDS, DOES_NOT_HOLD, UNREADABLE = 0, 1, 2
+
+FICTION = (
+    "Arithmetic cannot show fictitious members spending fictitious money: that is what the bank attestation is for."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that does not hold, at an entry of the log or at none."""
+
+    check: str
+    at: int | None
+    what: str
+    expected: str = ""
+    found: str = ""
+
+    def __str__(self) -> str:
+        place = "" if self.at is None else f"entry {self.at}: "
+        told = f" (expected {self.expected}, found {self.found})" if self.expected or self.found else ""
+        return f"{place}{self.what}{told}"
+
+
+@dataclass(slots=True)
+class Findings:
+    """The first of all that does not hold, and how many more there are."""
+
+    first: list[Finding] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, check: str, at: int | None, what: str, expected: object = "", found: object = "") -> None:
+        """Note a finding."""
+        self.count += 1
+        if len(self.first) < FINDINGS_MAX:
+            self.first.append(Finding(check, at, what, str(expected)[:TOLD_MAX], str(found)[:TOLD_MAX]))
+
+
+@dataclass(slots=True)
+class EpochTotals:
+    """What an epoch's close comes to, in money but for what was collected and spent."""
+
+    epoch: int
+    batch: int = 0
+    tracks: int = 0
+    collected_micro: int = 0
+    gross_micro: int = 0
+    royalties_micro: int = 0
+    held_micro: int = 0
+    deductions: dict[str, int] = field(default_factory=dict)
+    funds: dict[str, int] = field(default_factory=dict)
+    wallets: int = 0
+    closing_micro: int = 0
+    attested_by: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownLine:
+    """A royalty line of the epoch that was asked for."""
+
+    track: str
+    closed_in: int
+    collected_micro: int
+    payee: str
+    share_bp: int
+    amount_micro: int
+    held_because: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptOutcome:
+    """What became of a file of a member's receipts."""
+
+    file: str
+    kind: str
+    holds: bool
+    said: str
+
+
+@dataclass(slots=True)
+class Report:
+    """All that an audit has to say."""
+
+    address: str
+    origin: str = ""
+    coop: str = ""
+    currency: str = ""
+    minor_digits: int = 2
+    calendar: Calendar = field(default_factory=Calendar)
+    size: int = 0
+    entries: int = 0
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    batches: int = 0
+    epochs: list[EpochTotals] = field(default_factory=list)
+    lines: list[ShownLine] = field(default_factory=list)
+    lines_left_out: int = 0
+    receipts: list[ReceiptOutcome] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
+    unreadable: str = ""
+    evidence: list[str] = field(default_factory=list)
+    keys: str = "none known"
+    remembered: str = "no earlier head was remembered"
+    witnesses: list[str] = field(default_factory=list)
+    witnesses_known: int = 0
+    witnesses_needed: int = 0
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> int:
+        """0 only if all holds, 1 if something does not, 2 if the log could not be read."""
+        if self.findings.count:
+            return DOES_NOT_HOLD
+        return UNREADABLE if self.unreadable else HOLDS
+
+    def trust(self) -> Iterator[str]:
+        """What had to be taken on trust."""
+        yield f"outside witnesses: {len(self.witnesses)} of {self.witnesses_known}" + (
+            f", {self.witnesses_needed} needed" if self.witnesses_needed else ""
+        )
+        yield f"keys: {self.keys}"
+        yield f"earlier head: {self.remembered}"
+        for totals in self.epochs:
+            by = f"attested by {' and '.join(totals.attested_by)}" if totals.attested_by else "NOT attested"
+            yield f"bank at the close of {label(self.calendar, totals.epoch)}: {by}"
+        yield "anchors: not checked"
+        yield FICTION
+
+    def as_json(self) -> dict[str, Any]:
+        """The report for programs."""
+        return {
+            "verdict": ("holds", "does not hold", "could not be read")[self.verdict],
+            "address": self.address,
+            "origin": self.origin,
+            "coop": self.coop,
+            "size": self.size,
+            "entries": self.entries,
+            "kinds": dict(self.kinds),
+            "batches": self.batches,
+            "epochs": [{"label": label(self.calendar, each.epoch), **asdict(each)} for each in self.epochs],
+            "lines": [asdict(line) for line in self.lines],
+            "lines_left_out": self.lines_left_out,
+            "receipts": [asdict(outcome) for outcome in self.receipts],
+            "findings": [asdict(finding) for finding in self.findings.first],
+            "findings_count": self.findings.count,
+            "unreadable": self.unreadable or None,
+            "evidence": self.evidence,
+            "witnesses": self.witnesses,
+            "witnesses_known": self.witnesses_known,
+            "trust": list(self.trust()),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def money(amount_micro: int, currency: str, minor_digits: int) -> str:
+    """An amount as people read it, to the micro-unit where it is no whole number of minor units."""
+    sign, whole, rest = "-" if amount_micro < 0 else "", *divmod(abs(amount_micro), 1_000_000)
+    digits = f"{rest:06}".rstrip("0").ljust(min(minor_digits, 6), "0")
+    return f"{sign}{whole:,}{'.' if digits else ''}{digits} {currency}"
+
+
+def label(calendar: Calendar, epoch: int) -> str:
+    """How people are shown an epoch; its number where no calendar holds it."""
+    try:
+        return calendar.label(epoch)
+    except (OverflowError, ValueError, OSError):
+        return str(epoch)
+
+
+def instant(at_s: int) -> str:
+    """POSIX seconds as people read them; the number itself where no calendar holds it."""
+    try:
+        return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, ValueError, OSError):
+        return str(at_s)

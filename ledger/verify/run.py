@@ -1,0 +1,316 @@
+"""An audit from beginning to end: whom to believe, the whole log, what is remembered of it, a member's receipts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger import founding as foundings
+from ledger.errors import DomainError, NoteRefused, TileRefused
+from ledger.founding import FoundingNote
+from ledger.merkle import consistency_proof
+from ledger.note import (
+    Checkpoint,
+    KeyType,
+    Note,
+    VerifierKey,
+    parse_checkpoint,
+    parse_note,
+    parse_verifier_key,
+    verified,
+)
+from ledger.tiles import TiledTree
+from ledger.verify import memory as memories
+from ledger.verify.audit import Audit
+from ledger.verify.memory import Evidence, Memory, verify_evidence
+from ledger.verify.reading import CHECKPOINT, Log, Unreadable
+from ledger.verify.receipts import Collection, Held, collect
+from ledger.verify.report import Report
+from ledger.verify.tree import Walk
+
+Progress = Callable[[int, int], None]
+"""(entries checked, entries in all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the auditor brings: keys, a founding note and witnesses that she trusts, her receipts, an epoch to be shown.
+
+    `all_receipts`: the receipts are of all her plays.
+    """
+
+    keys: tuple[VerifierKey, ...] = ()
+    founding: bytes | None = None
+    witnesses: tuple[VerifierKey, ...] = ()
+    witnesses_needed: int | None = None
+    receipts: Path | None = None
+    all_receipts: bool = False
+    epoch: str | None = None
+
+
+def _no_progress(_done: int, _whole: int) -> None:
+    """Nobody watches."""
+
+
+def verify(
+    log: Log, asked: Asked, now_s: int, memory: Memory | None = None, progress: Progress = _no_progress
+) -> Report:
+    """Audit a log; whatever it holds, the report says what came of it. Raises OSError for a memory that fails."""
+    begun = time.monotonic()
+    report = Report(log.address)
+    try:
+        _Run(log, asked, memory, report).audit(now_s, progress)
+    except FileNotFoundError as missing:
+        report.unreadable = f"a file is missing: {missing}"
+    except Unreadable as refused:
+        report.unreadable = str(refused)
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+class _Run:
+    def __init__(self, log: Log, asked: Asked, memory: Memory | None, report: Report) -> None:
+        self._log, self._asked, self._memory, self._report = log, asked, memory, report
+        self._findings = report.findings
+        self._founding_note = b""
+
+    def audit(self, now_s: int, progress: Progress) -> None:
+        written, note, head = self._read_head()
+        founding, keys = self._whom_to_believe(head.origin)
+        collection = Collection() if self._asked.receipts is None else collect(self._asked.receipts)
+        before = self._recall_head(head.origin)
+        marks = {proof.head.size for proof in collection.proofs.values()}
+        walk = Walk(self._log, head.size, self._findings, marks | ({before[1].size} if before else set()))
+        audit = Audit(self._findings, keys, founding.officers if founding else None, self._asked.epoch)
+        is_whole = False
+        try:
+            is_whole = self._walk(walk, audit, head, progress)
+        finally:
+            self._tell(audit, head)
+            is_signed = self._check_signatures(note, audit, founding, is_whole=is_whole)
+            if before and is_signed:
+                self._compare(before, (written, head), audit, walk)
+        held = Held(
+            collection,
+            self._findings,
+            origin=head.origin,
+            keys=audit.all_keys,
+            size=head.size,
+            sealed=[totals.epoch for totals in audit.epochs],
+            are_all=self._asked.all_receipts,
+        )
+        held.check(walk.roots, max(now_s, audit.last_closed_at))
+        self._report.receipts = held.outcomes
+        for fork in held.forks:
+            self._keep_evidence(str(fork.proof.checkpoint), (written, head), audit, walk)
+        if is_signed and is_whole and not self._report.evidence and self._memory is not None:
+            self._remember(written, head, founding, keys)
+
+    # --- Whom to believe ---
+
+    def _read_head(self) -> tuple[str, Note, Checkpoint]:
+        data = self._log.read(CHECKPOINT)
+        try:
+            note = parse_note(data)
+            head = parse_checkpoint(note.text)
+        except NoteRefused as refused:
+            raise Unreadable(reason=f"its checkpoint is none: {refused}") from refused
+        self._report.origin, self._report.size = head.origin, head.size
+        if self._memory is not None:
+            shown = self._memory.recall(self._log.address, memories.ORIGIN)
+            if shown is not None and shown != head.origin.encode():
+                self._findings.add(
+                    "memory", None, "the address showed another log before", shown.decode(errors="replace"), head.origin
+                )
+        return data.decode(), note, head
+
+    def _whom_to_believe(self, origin: str) -> tuple[FoundingNote | None, list[VerifierKey]]:
+        """The founding note, if one is vouched for, and the log's keys to begin with."""
+        asked, report = self._asked, self._report
+        given = None if asked.founding is None else self._parsed(asked.founding)
+        remembered = self._remembered_keys(origin)
+        if asked.keys or given:
+            report.keys, pinned = "pinned by what was given", asked.keys or (given.keys if given else ())
+        elif remembered:
+            report.keys, pinned = "pinned by an audit before", remembered
+        else:
+            report.keys, pinned = "TRUSTED ON FIRST USE: compare the founding note with another member's", ()
+        note = given or self._found_note(origin)
+        # A note that was not given has to be held to the keys that were.
+        if note and pinned and note is not given and not set(note.keys) & set(pinned):
+            note = None
+        keys = list(pinned or (note.keys if note else ()))
+        if not keys:
+            raise Unreadable(reason="no key of the log is known: give its key or its founding note")
+        if (note and note.origin != origin) or any(key.name != origin for key in keys):
+            self._findings.add("keys", None, "the keys that are believed are of another log", keys[0].name, origin)
+        return note, keys
+
+    def _found_note(self, origin: str) -> FoundingNote | None:
+        """The founding note that is remembered, else the one that the log shows."""
+        kept = None if self._memory is None else self._memory.recall(origin, memories.FOUNDING)
+        try:
+            return self._parsed(self._log.read(foundings.PATH) if kept is None else kept)
+        except FileNotFoundError:
+            return None
+
+    def _parsed(self, note: bytes) -> FoundingNote | None:
+        try:
+            founding = foundings.parse(note)
+        except NoteRefused as refused:
+            self._findings.add("keys", None, f"the founding note does not hold: {refused}")
+            return None
+        self._founding_note = note
+        return founding
+
+    def _remembered_keys(self, origin: str) -> tuple[VerifierKey, ...]:
+        kept = None if self._memory is None else self._memory.recall(origin, memories.KEYS)
+        try:
+            return () if kept is None else tuple(map(parse_verifier_key, kept.decode().splitlines()))
+        except (NoteRefused, UnicodeDecodeError) as refused:
+            raise Unreadable(reason="the keys that were remembered cannot be read") from refused
+
+    # --- The log ---
+
+    def _walk(self, walk: Walk, audit: Audit, head: Checkpoint, progress: Progress) -> bool:
+        """Go through all of it; whether its tree is the one that was signed."""
+        progress(0, head.size)
+        try:
+            for bundle in walk.bundles():
+                for entry in bundle:
+                    audit.take(entry)
+                progress(walk.read, head.size)
+        except TileRefused as refused:
+            self._findings.add("tiles", walk.read, f"a bundle of entries that cannot be taken apart: {refused}")
+            return False
+        audit.end()
+        if audit.founding.get("origin") != head.origin:
+            self._findings.add(
+                "founding", 0, "the founding is of another log", head.origin, audit.founding.get("origin")
+            )
+        if walk.root != head.root:
+            self._findings.add(
+                "tree", None, "the entries are not those of the signed head", head.root.hex(), walk.root.hex()
+            )
+            return False
+        return True
+
+    def _tell(self, audit: Audit, head: Checkpoint) -> None:
+        report = self._report
+        report.coop = audit.founding.get("coop", "")
+        report.currency, report.minor_digits = (
+            audit.founding.get("currency", ""),
+            audit.founding.get("minor_digits", 2),
+        )
+        report.calendar, report.size = audit.calendar, head.size
+        report.entries, report.kinds, report.batches = audit.at + 1, audit.kinds, audit.batches
+        report.epochs, report.lines, report.lines_left_out = audit.epochs, audit.lines, audit.lines_left_out
+
+    def _check_signatures(self, note: Note, audit: Audit, founding: FoundingNote | None, *, is_whole: bool) -> bool:
+        """Whether the log signed the head. Where it was not read to its end, later keys may be unknown."""
+        signed, wrong = _signers(note, audit.keys if is_whole else audit.all_keys)
+        for said in wrong:
+            self._findings.add("signatures", None, f"the head: {said}")
+        if is_whole:
+            for key in audit.keys:
+                if key not in signed and not wrong:
+                    told = f"{key.name} ({key.type.name}, {key.key_id.hex()})"
+                    self._findings.add("signatures", None, f"the head is not signed by a key of the log: {told}")
+        self._count_witnesses(note, founding)
+        return not wrong and any(key.type is KeyType.ED25519 for key in signed)
+
+    def _count_witnesses(self, note: Note, founding: FoundingNote | None) -> None:
+        asked, report = self._asked, self._report
+        witnesses = asked.witnesses or (founding.witnesses if founding else ())
+        needed = asked.witnesses_needed
+        if needed is None:
+            needed = founding.witnesses_needed if founding and not asked.witnesses else 0
+        cosigned, wrong = _signers(note, witnesses)
+        for said in wrong:
+            self._findings.add("witnesses", None, f"a cosignature: {said}")
+        report.witnesses = sorted({key.name for key in cosigned})
+        report.witnesses_known, report.witnesses_needed = len({key.name for key in witnesses}), needed
+        if len(report.witnesses) < needed:
+            self._findings.add("witnesses", None, "too few witnesses cosigned the head", needed, len(report.witnesses))
+
+    # --- Memory ---
+
+    def _recall_head(self, origin: str) -> tuple[str, Checkpoint] | None:
+        kept = None if self._memory is None else self._memory.recall(origin, memories.HEAD)
+        if kept is None:
+            return None
+        try:
+            return kept.decode(), parse_checkpoint(parse_note(kept).text)
+        except (NoteRefused, UnicodeDecodeError):
+            self._report.remembered = "what was remembered cannot be read"
+            return None
+
+    def _compare(self, before: tuple[str, Checkpoint], now: tuple[str, Checkpoint], audit: Audit, walk: Walk) -> None:
+        """Hold the log against the head that was seen last."""
+        report, old, head = self._report, before[1], now[1]
+        if head.size < old.size:
+            report.remembered = f"of {old.size} entries: the log is shorter now"
+            self._findings.add("memory", None, "ROLLBACK: the log is shorter than it was", old.size, head.size)
+        elif old.size not in walk.roots:
+            return
+        elif walk.roots[old.size] != old.root:
+            report.remembered = f"of {old.size} entries: the log does not begin with them any more"
+            found = walk.roots[old.size].hex()
+            self._findings.add("memory", None, "FORK: the log does not begin as it did", old.root.hex(), found)
+        else:
+            report.remembered = f"of {old.size} entries: the log begins with them"
+            return
+        self._keep_evidence(before[0], now, audit, walk)
+
+    def _keep_evidence(self, earlier: str, now: tuple[str, Checkpoint], audit: Audit, walk: Walk) -> None:
+        """Keep what others can check, if it can be made and shows what it should."""
+        written, head = now
+        keys = tuple(sorted(map(str, audit.all_keys)))
+        old = parse_checkpoint(parse_note(earlier.encode()).text)
+        tree = TiledTree(head.size, self._log.read)
+        try:
+            if head.size < old.size:
+                evidence = Evidence(memories.ROLLBACK, earlier, written, keys)
+            else:
+                evidence = memories.fork(
+                    earlier, written, keys, walk.roots[old.size], lambda m, n: consistency_proof(m, n, tree.subtree)
+                )
+            said = verify_evidence(evidence)
+        except (DomainError, FileNotFoundError) as refused:
+            self._report.evidence.append(f"none could be made: {refused}")
+            return
+        if self._memory is None:
+            self._report.evidence.append(f"{said}; not kept, since nothing is remembered")
+            return
+        path = self._memory.keep(head.origin, evidence.name, evidence.written)
+        self._report.evidence.append(f"{said}; kept in {path}")
+
+    def _remember(
+        self, written: str, head: Checkpoint, founding: FoundingNote | None, keys: Sequence[VerifierKey]
+    ) -> None:
+        memory = self._memory
+        if memory is None:
+            return
+        if founding is not None:
+            memory.keep(head.origin, memories.FOUNDING, self._founding_note)
+        memory.keep(head.origin, memories.KEYS, "".join(f"{key}\n" for key in keys).encode())
+        memory.keep(self._log.address, memories.ORIGIN, head.origin.encode())
+        memory.keep(head.origin, memories.HEAD, written.encode())
+
+
+def _signers(note: Note, keys: Sequence[VerifierKey] | set[VerifierKey]) -> tuple[set[VerifierKey], list[str]]:
+    """Of these keys those whose signatures hold, and what is wrong with others'."""
+    signed: set[VerifierKey] = set()
+    wrong: list[str] = []
+    present = {(line.name, line.key_id) for line in note.signatures}
+    for key in keys:
+        if (key.name, key.key_id) not in present:
+            continue
+        try:
+            verified(note, [key])
+            signed.add(key)
+        except NoteRefused as refused:
+            wrong.append(str(refused))
+    return signed, wrong
