@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import text
@@ -25,16 +26,14 @@ from streamcoop.database import engine, transaction
 from streamcoop.governance import service as governance
 from streamcoop.governance.models import OPEN, PREPARING
 from streamcoop.membership import service as membership
-from streamcoop.membership.models import INTENDED, SENT, ChainTransaction
+from streamcoop.membership.models import INTENDED, SENT
 from streamcoop.settings import settings
+from workers import transactions
 from workers.app import app
+from workers.transactions import INTEND_TRIES_MAX, NODE_TIMEOUT_S
 
 log = logging.getLogger(__name__)
 
-# For each answer of the node; the adapter asks again a few times.
-NODE_TIMEOUT_S = 5.0
-# A nonce may be given to another admission between choosing and storing it.
-INTEND_TRIES_MAX = 5
 # How long a ballot waits for a chain that does not answer, before its weights are read and before it is counted.
 PREPARING_MAX = timedelta(minutes=10)
 COUNTING_MAX = timedelta(days=1)
@@ -93,23 +92,19 @@ def _alone() -> Iterator[bool]:
                 connection.execute(text("select pg_advisory_unlock(:key)"), {"key": _SWEEP_LOCK})
 
 
-def _reason(error: ChainError | DomainError) -> str:
-    """What people are told. The address of a node may hold a key, and so may what is told of a call that failed."""
-    return type(error).__doc__ or "" if isinstance(error, ChainUnavailable) else str(error)
-
-
 # --- Admissions ---
 
 
 def registrar() -> Membership:
-    """The contract, with the means to admit. Raises the adapter's ChainErrors and RegistrarKeyMissing."""
+    """The contract, with the means to admit. Raises the adapter's ChainErrors, ContractNotConfigured and
+    RegistrarKeyMissing.
+    """
     configured = settings()
-    key = membership.require_registrar(configured)
     return Membership.connect(
         configured.chain_rpc_url,
         membership.require_contract(configured),
         chain_id=configured.chain_id,
-        registrar_key=key,
+        registrar_key=membership.require_registrar(configured),
         timeout_s=NODE_TIMEOUT_S,
     )
 
@@ -140,7 +135,7 @@ def _hold_up(member_ids: list[UUID], error: ChainError | DomainError) -> None:
     metrics.CHAIN_ERRORS.labels(type(error).__name__).inc()
     log.warning("admission held up", extra={"members": len(member_ids), "error": type(error).__name__})
     with transaction() as session:
-        membership.hold_up(session, member_ids, _reason(error))
+        membership.hold_up(session, member_ids, transactions.reason(error))
 
 
 def carry(chain: Membership, member_id: UUID) -> None:
@@ -163,11 +158,10 @@ def intend(chain: Membership, member_id: UUID) -> None:
         under_way = _admission(member_id)
         if under_way is None or under_way.transaction is not None:
             return
-        next_nonce = chain.next_nonce()
-        with transaction() as session:
-            nonce = membership.free_nonce(session, next_nonce)
+        build = partial(chain.build_admission, under_way.address, MemberClass[under_way.member_class.upper()])
         try:
-            signed = chain.build_admission(under_way.address, MemberClass[under_way.member_class.upper()], nonce)
+            if transactions.sign(chain, build, lambda session, it: membership.intend(session, member_id, it, now())):
+                return
         except adapter.CallRefused:
             if not chain.is_member(under_way.address):
                 raise
@@ -175,19 +169,13 @@ def intend(chain: Membership, member_id: UUID) -> None:
             with transaction() as session:
                 membership.found_on_chain(session, member_id, now())
             return
-        with transaction() as session:
-            if membership.intend(session, member_id, signed, now()):
-                return
 
 
 def send(chain: Membership, member_id: UUID) -> None:
     """Second step: give the node the transaction that is stored."""
     under_way = _admission(member_id)
-    if under_way is None or under_way.transaction is None or under_way.transaction.state != INTENDED:
-        return
-    _broadcast(chain, under_way.transaction)
-    with transaction() as session:
-        membership.mark_sent(session, under_way.transaction.id, now())
+    if under_way is not None and under_way.transaction is not None and under_way.transaction.state == INTENDED:
+        transactions.send(chain, under_way.transaction, now())
 
 
 def confirm(chain: Membership, member_id: UUID) -> None:
@@ -196,24 +184,13 @@ def confirm(chain: Membership, member_id: UUID) -> None:
     if under_way is None or under_way.transaction is None or under_way.transaction.state != SENT:
         return
     sent = under_way.transaction
-    receipt = chain.receipt(sent.hash, settings().chain_finality_depth)
+    receipt = transactions.final_receipt(chain, sent)
     if receipt is None:
-        if chain.receipt(sent.hash) is None:
-            _broadcast(chain, sent)
         return
     is_member = receipt.succeeded or chain.is_member(under_way.address)
     with transaction() as session:
         membership.confirm(session, sent.id, receipt, is_member, now())
     log.info("admission confirmed", extra={"member": str(member_id), "block": receipt.block_number})
-
-
-def _broadcast(chain: Membership, stored: ChainTransaction) -> None:
-    try:
-        chain.broadcast(stored.raw)
-    except (adapter.NonceTaken, adapter.TransactionRefused) as refusal:
-        with transaction() as session:
-            membership.give_up_transaction(session, stored.id, stored.hash, str(refusal))
-        raise
 
 
 # --- Ballots ---
@@ -282,4 +259,4 @@ def _set_back(ballot_id: UUID, error: ChainError, fatal: tuple[type[ChainError],
     log.warning("ballot held up", extra={"ballot": str(ballot_id), "error": type(error).__name__})
     if isinstance(error, fatal) or now() >= until:
         with transaction() as session:
-            governance.stop(session, ballot_id, _reason(error), now())
+            governance.stop(session, ballot_id, transactions.reason(error), now())

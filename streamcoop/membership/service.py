@@ -8,33 +8,22 @@ transaction here, each leaves a state the next can start from, and none is undon
 from __future__ import annotations
 
 import base64
-import itertools
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from ledger.errors import DomainError
 from ledger.ids import new_id
 from streamcoop.errors import NotFound
-from streamcoop.membership import keys
-from streamcoop.membership.models import (
-    ADMITTING,
-    APPLIED,
-    CONFIRMED,
-    FAILED,
-    INTENDED,
-    MEMBER,
-    REFUSED,
-    SENT,
-    ChainTransaction,
-    Member,
-)
+from streamcoop.membership import keys, transactions
+from streamcoop.membership.models import ADMITTING, APPLIED, MEMBER, REFUSED, ChainTransaction, Member
+from streamcoop.membership.transactions import REASON_LENGTH_MAX
 from streamcoop.problems import register
 from streamcoop.settings import Settings
 
@@ -42,8 +31,6 @@ if TYPE_CHECKING:  # only the workers talk to the chain: the service need not lo
     from streamcoop.adapters.chain import Receipt, SignedTransaction
 
 ADMISSION = "admission"
-REASON_LENGTH_MAX = 500
-_NONCE_LOCK = 0x5C_03
 
 
 class AlreadyApplied(DomainError):
@@ -90,8 +77,7 @@ def require_contract(settings: Settings) -> str:
 
 
 def require_registrar(settings: Settings) -> str:
-    """The registrar's key. Raises ContractNotConfigured and RegistrarKeyMissing."""
-    require_contract(settings)
+    """The registrar's key. Raises RegistrarKeyMissing."""
     if settings.registrar_key is None:
         raise RegistrarKeyMissing
     return settings.registrar_key.get_secret_value()
@@ -231,9 +217,7 @@ def waiting(session: Session) -> tuple[int, int]:
 
 
 _signed_for_it = (
-    (ChainTransaction.subject == Member.id)
-    & (ChainTransaction.purpose == ADMISSION)
-    & ChainTransaction.state.in_((INTENDED, SENT))
+    (ChainTransaction.subject == Member.id) & (ChainTransaction.purpose == ADMISSION) & transactions.UNFINISHED
 )
 
 
@@ -250,50 +234,17 @@ def admission(session: Session, member_id: UUID) -> Admission | None:
     return Admission(member.id, member.address, member.member_class, transaction)
 
 
-def free_nonce(session: Session, lowest: int) -> int:
-    """The lowest nonce from `lowest` on that no unfinished transaction has: a gap would hold up all above it."""
-    live = ChainTransaction.state.in_((INTENDED, SENT))
-    taken = set(session.scalars(select(ChainTransaction.nonce).where(live, ChainTransaction.nonce >= lowest)))
-    return next(nonce for nonce in itertools.count(lowest) if nonce not in taken)
-
-
 def intend(session: Session, member_id: UUID, signed: SignedTransaction, now: datetime) -> bool:
     """Store an admission's signed transaction before it is sent.
 
     False, and nothing is stored, if it came too late: the admission is finished or has a
     transaction already, or the nonce was given to another one.
     """
-    session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _NONCE_LOCK})
+    transactions.lock(session)
     under_way = admission(session, member_id)
-    if under_way is None or under_way.transaction is not None or free_nonce(session, signed.nonce) != signed.nonce:
+    if under_way is None or under_way.transaction is not None:
         return False
-    fresh = {
-        "raw": signed.raw,
-        "hash": signed.hash,
-        "nonce": signed.nonce,
-        "state": INTENDED,
-        "error": None,
-        "sent_at": None,
-        "created_at": now,
-    }
-    replaced = insert(ChainTransaction).values(id=new_id(), purpose=ADMISSION, subject=member_id, **fresh)
-    session.execute(replaced.on_conflict_do_update(index_elements=["purpose", "subject"], set_=fresh))
-    return True
-
-
-def mark_sent(session: Session, transaction_id: UUID, now: datetime) -> None:
-    """The node has taken the transaction."""
-    transaction = _locked_transaction(session, transaction_id)
-    if transaction.state == INTENDED:
-        transaction.state, transaction.sent_at = SENT, now
-
-
-def give_up_transaction(session: Session, transaction_id: UUID, hash_: str, reason: str) -> None:
-    """The node will never take this one: it is built anew at the next try."""
-    transaction = _locked_transaction(session, transaction_id)
-    # Another worker may have replaced it in the meantime; then this is not about the one in the row.
-    if transaction.state in (INTENDED, SENT) and transaction.hash == hash_:
-        transaction.state, transaction.error = FAILED, reason[:REASON_LENGTH_MAX]
+    return transactions.store(session, ADMISSION, member_id, signed, now)
 
 
 def confirm(session: Session, transaction_id: UUID, receipt: Receipt, is_member: bool, now: datetime) -> None:
@@ -302,13 +253,10 @@ def confirm(session: Session, transaction_id: UUID, receipt: Receipt, is_member:
     A transaction that failed has cost its fee: unless the address is a member by another one, the
     operator has to admit again.
     """
-    transaction = _locked_transaction(session, transaction_id)
-    if transaction.state in (CONFIRMED, FAILED) or transaction.hash != receipt.hash:
+    transaction = transactions.finish(session, transaction_id, receipt, now)
+    if transaction is None:
         return
     member = _locked(session, transaction.subject)
-    transaction.state = CONFIRMED if receipt.succeeded else FAILED
-    transaction.block_number, transaction.block_hash = receipt.block_number, receipt.block_hash
-    transaction.confirmed_at = now
     if is_member:
         _become_member(member, now)
     else:
@@ -338,7 +286,3 @@ def hold_up(session: Session, member_ids: list[UUID], reason: str | None) -> Non
         .where(Member.id.in_(member_ids), Member.state == ADMITTING, Member.held_up_by.is_distinct_from(told))
         .values(held_up_by=told)
     )
-
-
-def _locked_transaction(session: Session, transaction_id: UUID) -> ChainTransaction:
-    return session.get_one(ChainTransaction, transaction_id, with_for_update=True)

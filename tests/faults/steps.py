@@ -42,7 +42,7 @@ STEPS = (
     Step("close not marked", "worker", "ledger.store.closing:finish", "before", "close"),
     Step("admission to be signed", "worker", "streamcoop.membership.service:intend", "before", "admission"),
     Step("admission signed, not sent", "worker", "workers.chain:send", "before", "admission"),
-    Step("admission sent, not marked", "worker", "workers.chain:_broadcast", "after", "admission"),
+    Step("admission sent, not marked", "worker", "workers.transactions:_broadcast", "after", "admission"),
     Step("admission marked as sent", "worker", "workers.chain:confirm", "before", "admission"),
     Step("admission final, not confirmed", "worker", "streamcoop.membership.service:confirm", "before", "admission"),
     Step("admission confirmed", "worker", "streamcoop.membership.service:confirm", "committed", "admission"),
