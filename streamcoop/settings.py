@@ -57,15 +57,26 @@ class Settings(BaseSettings):
         pattern=r"^/(?:[A-Za-z0-9_-]+/)+$",
         description="The proxy's internal location of the objects, as /objects/: it then sends whole files itself.",
     )
-    chain_rpc_url: str = Field(repr=False, description="JSON-RPC of the chain that carries the membership contract.")
+    chain_rpc_url: str = Field(repr=False, description="JSON-RPC of the chain that carries the contracts.")
     chain_id: int | None = Field(default=None, description="Refuse a node that answers with another chain id.")
     membership_contract: str | None = Field(default=None, description="Address of CoopMembership.")
+    anchor_contract: str | None = Field(
+        default=None, description="Address of LogAnchor. Without it: the log's heads are not anchored."
+    )
     chain_finality_depth: int = Field(
         default=0, ge=0, le=1_000, description="Blocks behind the head that count as final."
     )
-    registrar_key: SecretStr | None = Field(default=None, description="Key that admits members. Without it: read only.")
+    registrar_key: SecretStr | None = Field(
+        default=None, description="Key that admits members and anchors. Without it: read only."
+    )
     public_address: str = Field(default="http://127.0.0.1:8000", description="How people reach the service.")
     secret_key: SecretStr = Field(description="32 bytes, base64: encrypts play tokens and member keys.")
+    log_origin: str | None = Field(
+        default=None,
+        pattern=r"^[^\s+]+$",
+        max_length=255,
+        description="What the co-op's log is called, for good: an address without its scheme, as log.coop.example.",
+    )
     ffmpeg: str | None = Field(default=None, description="Path of ffmpeg; else the one in the imageio-ffmpeg wheel.")
 
     # Limits of this installation.

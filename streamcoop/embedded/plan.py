@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamcoop.embedded import ports
-from streamcoop.embedded.private import PRIVATE_FOLDER_MODE, generated_once
+from streamcoop.embedded.private import PRIVATE_FOLDER_MODE, generated_once, write_private
 from streamcoop.settings import PREFIX
 
 # Root's PostgreSQL runs as an account that has to pass through the folder; whatever else is in it is closed by itself.
 ROOT_FOLDER_MODE = 0o711
 OPERATOR_PASSWORD_BYTES = 12
 KEY_BYTES = 32
+ORIGIN_BYTES = 8
 # prometheus_client's own setting: set before it is imported, so not one of ours.
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # What uvicorn gives to streams that are under way when it is stopped.
@@ -60,6 +61,11 @@ class Places:
         return self.secrets / "registrar_key"
 
     @property
+    def log_origin(self) -> Path:
+        """No secret, but kept with them: like them it must outlast a restored backup."""
+        return self.secrets / "log_origin"
+
+    @property
     def operator_password(self) -> Path:
         return self.secrets / "operator_password"
 
@@ -97,6 +103,10 @@ class Setup:
     def address(self) -> str:
         return address_of(self.host, self.port)
 
+    @property
+    def log_origin(self) -> str:
+        return self.places.log_origin.read_text(encoding="utf-8").strip()
+
 
 @dataclass(frozen=True)
 class Commands:
@@ -125,6 +135,7 @@ def make_setup(root: Path, host: str, port: int, operator_email: str) -> Setup:
     for counted in places.metrics.glob("*.db"):
         counted.unlink()
     credentials = _credentials(places, operator_email)
+    _keep_log_origin(places)
     return Setup(places, credentials, host, port or ports.any_free(host), ports.stable(places.chain / "port"))
 
 
@@ -143,14 +154,23 @@ def _credentials(places: Places, operator_email: str) -> Credentials:
     )
 
 
+def _keep_log_origin(places: Places) -> None:
+    """What the public log is called: as configured, else a name that is made up once. It need not be an address."""
+    configured = os.environ.get(f"{PREFIX}LOG_ORIGIN")
+    if configured:
+        write_private(places.log_origin, configured + "\n")
+    generated_once(places.log_origin, lambda: f"streamcoop.example/{secrets.token_hex(ORIGIN_BYTES)}")
+
+
 def service_commands(setup: Setup) -> Commands:
     """The real programs, run by this Python."""
     places = setup.places
-    chain = ("--data", places.chain, "--port", setup.chain_port, "--registrar-key-file", places.registrar_key)
+    chain = ("--data", places.chain, "--port", setup.chain_port)
+    contracts = ("--registrar-key-file", places.registrar_key, "--log-origin-file", places.log_origin)
     operator = ("--operator-email", setup.credentials.operator_email)
     server = ("--host", setup.host, "--port", setup.port, "--no-access-log", "--timeout-graceful-shutdown", API_GRACE_S)
     return Commands(
-        chain=_module("streamcoop.embedded.chain", *chain),
+        chain=_module("streamcoop.embedded.chain", *chain, *contracts),
         migrate=_module("streamcoop.cli", "migrate"),
         found=_module("streamcoop.cli", "found", *operator, "--operator-password-file", places.operator_password),
         workers={

@@ -112,6 +112,7 @@ def _start_all(crew: Crew, setup: Setup, commands: Commands) -> None:
         "PUBLIC_ADDRESS": setup.address,
         "SECRET_KEY": setup.credentials.secret_key,
         "REGISTRAR_KEY": setup.credentials.registrar_key,
+        "LOG_ORIGIN": setup.log_origin,
     }
     if not (plan.is_configured("DATABASE_URL") and plan.is_configured("BROKER_URL")):
         crew.say("Starting PostgreSQL.")
@@ -190,6 +191,7 @@ def chain_settings(answers: Path) -> dict[str, str]:
         "CHAIN_RPC_URL": str(answer["rpc_url"]),
         "CHAIN_ID": str(answer["chain_id"]),
         "MEMBERSHIP_CONTRACT": str(answer["membership_contract"]),
+        "ANCHOR_CONTRACT": str(answer["anchor_contract"]),
     }
 
 

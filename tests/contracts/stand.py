@@ -40,7 +40,7 @@ class InProcess(JSONBaseProvider):
 @pytest.fixture(scope="module")
 def web3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web3]:
     path = tmp_path_factory.mktemp("chain") / "chain.sqlite3"
-    chain = LocalChain(path, PrivateKey(REGISTRAR.key))
+    chain = LocalChain(path, PrivateKey(REGISTRAR.key), "log.example/coop")
     yield Web3(InProcess(Rpc(chain)))
     chain.close()
 

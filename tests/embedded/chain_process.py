@@ -17,6 +17,7 @@ from eth_account.signers.local import LocalAccount
 
 READY_S_MAX = 30
 EXIT_S_MAX = 10
+LOG_ORIGIN = "log.example/coop"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -26,6 +27,7 @@ class ChainProcess:
     rpc_url: str
     chain_id: int
     membership_contract: str
+    anchor_contract: str
 
     def kill(self) -> None:
         """`kill -9`: no chance to tidy up."""
@@ -46,10 +48,12 @@ def write_key(path: Path) -> LocalAccount:
     return account
 
 
-def spawn(data: Path, key_file: Path) -> subprocess.Popen[str]:
+def spawn(data: Path, key_file: Path, log_origin: str = LOG_ORIGIN) -> subprocess.Popen[str]:
+    origin_file = key_file.with_name("log_origin")
+    origin_file.write_text(log_origin, encoding="utf-8")
     command = [sys.executable, "-m", "streamcoop.embedded.chain", "--data", str(data)]
     return subprocess.Popen(
-        [*command, "--registrar-key-file", str(key_file)],
+        [*command, "--registrar-key-file", str(key_file), "--log-origin-file", str(origin_file)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=REPOSITORY,
@@ -58,9 +62,9 @@ def spawn(data: Path, key_file: Path) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def running_chain(data: Path, key_file: Path) -> Iterator[ChainProcess]:
+def running_chain(data: Path, key_file: Path, log_origin: str = LOG_ORIGIN) -> Iterator[ChainProcess]:
     """The chain kept in `data`, ready. However the block is left, the process is gone afterwards."""
-    with spawn(data, key_file) as process:
+    with spawn(data, key_file, log_origin) as process:
         try:
             assert process.stdout is not None
             with selectors.DefaultSelector() as selector:

@@ -30,8 +30,8 @@ print(f"{name} says hello", file=sys.stderr)
 if name == fault:
     sys.exit(f"{name} is broken")
 if name == "chain":
-    contract = "0x" + "0" * 40
-    print(json.dumps({"rpc_url": "http://127.0.0.1:1", "chain_id": 31337, "membership_contract": contract}), flush=True)
+    contracts = {f"{name}_contract": "0x" + "0" * 40 for name in ("membership", "anchor")}
+    print(json.dumps({"rpc_url": "http://127.0.0.1:1", "chain_id": 31337, **contracts}), flush=True)
 if name in ("migrate", "found"):
     sys.exit()
 if name == "worker":

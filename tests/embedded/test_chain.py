@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import itertools
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,11 +24,12 @@ from web3 import HTTPProvider, Web3
 from web3.contract import Contract
 from web3.exceptions import BlockNotFound, ContractCustomError, TransactionNotFound, Web3RPCError
 
+from streamcoop.embedded.chain.__main__ import CHAIN_FILE
 from streamcoop.embedded.chain.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, REVERTED
-from streamcoop.embedded.chain.evm import CONTRACT_FILE
+from streamcoop.embedded.chain.evm import ANCHOR_FILE, CONTRACT_FILE
 from streamcoop.embedded.chain.rpc import BATCH_CALLS_MAX
 from streamcoop.embedded.chain.server import BODY_BYTES_MAX
-from tests.embedded.chain_process import ChainProcess, running_chain, spawn, write_key
+from tests.embedded.chain_process import LOG_ORIGIN, ChainProcess, running_chain, spawn, write_key
 
 HTTP_S_MAX = 10
 CHILD_S_MAX = 30
@@ -90,6 +94,15 @@ def test_ready__the_contract_stands_and_has_the_registrar(node: Node) -> None:
     assert node.web3.eth.chain_id == node.chain.chain_id == int(node.web3.net.version)
     assert node.contract.functions.registrar().call() == node.registrar.address
     assert node.web3.eth.get_balance(node.registrar.address) > 10**18
+
+
+def test_ready__the_anchors_stand_and_have_the_registrar(node: Node) -> None:
+    abi = json.loads(ANCHOR_FILE.read_text(encoding="utf-8"))["abi"]
+    address = node.web3.to_checksum_address(node.chain.anchor_contract)
+    anchors = node.web3.eth.contract(address, abi=abi).functions
+    for role in (anchors.ANCHORER_ROLE().call(), anchors.DEFAULT_ADMIN_ROLE().call()):
+        assert anchors.hasRole(role, node.registrar.address).call()
+    assert anchors.originHash().call() == hashlib.sha256(LOG_ORIGIN.encode()).digest()
 
 
 def test_transaction__is_found_by_every_name(node: Node, member: str) -> None:
@@ -310,6 +323,35 @@ def test_kill_9__loses_nothing_that_was_answered(tmp_path: Path) -> None:
         node = Node(chain, registrar)
         assert node.blocks() == blocks
         assert node.admit(Account.create().address)["status"] == 1
+
+
+def test_chain_of_an_earlier_version__gets_the_contract_it_lacks(tmp_path: Path) -> None:
+    registrar = write_key(tmp_path / "key")
+    with running_chain(tmp_path / "data", tmp_path / "key") as chain:
+        Node(chain, registrar).admit(Account.create().address)
+        members, blocks = chain.membership_contract, Node(chain, registrar).blocks()
+    with closing(sqlite3.connect(tmp_path / "data" / CHAIN_FILE, isolation_level=None)) as file:
+        file.execute("DROP TABLE contract")
+
+    with running_chain(tmp_path / "data", tmp_path / "key") as chain:
+        node = Node(chain, registrar)
+        lacked = chain.anchor_contract
+        assert chain.membership_contract == members
+        assert node.blocks()[: len(blocks)] == blocks
+        assert len(node.blocks()) == len(blocks) + 1
+        assert node.web3.eth.get_code(node.web3.to_checksum_address(lacked))
+    with running_chain(tmp_path / "data", tmp_path / "key") as chain:
+        assert chain.anchor_contract == lacked
+        assert len(Node(chain, registrar).blocks()) == len(blocks) + 1
+
+
+def test_log_of_another_origin__has_anchors_of_its_own(tmp_path: Path) -> None:
+    write_key(tmp_path / "key")
+    addresses = []
+    for origin in (LOG_ORIGIN, "log.example/other", LOG_ORIGIN):
+        with running_chain(tmp_path / "data", tmp_path / "key", origin) as chain:
+            addresses.append(chain.anchor_contract)
+    assert addresses[0] == addresses[2] != addresses[1]
 
 
 def test_end__prompt_and_clean_with_a_connection_open(tmp_path: Path) -> None:

@@ -245,7 +245,8 @@ def test_the_address_people_are_told(host: str, address: str) -> None:
 def test_half_a_line_of_the_chain_is_no_answer(tmp_path: Path) -> None:
     answers = tmp_path / "ready.json"
     assert supervisor.chain_settings(answers) == {}
-    line = json.dumps({"rpc_url": "http://127.0.0.1:1", "chain_id": 5, "membership_contract": "0x1"})
+    answer = {"rpc_url": "http://127.0.0.1:1", "chain_id": 5, "membership_contract": "0x1", "anchor_contract": "0x2"}
+    line = json.dumps(answer)
     answers.write_text(line)
     assert supervisor.chain_settings(answers) == {}
     answers.write_text(line + "\n")

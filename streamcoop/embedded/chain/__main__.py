@@ -42,6 +42,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder the chain is kept in")
     parser.add_argument("--port", type=int, default=0, help="port on the loopback interface; 0 takes a free one")
     parser.add_argument("--registrar-key-file", type=Path, required=True, metavar="FILE", help="key of the registrar")
+    parser.add_argument("--log-origin-file", type=Path, required=True, metavar="FILE", help="origin of the public log")
     return parser.parse_args(arguments)
 
 
@@ -54,7 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)
     try:
         options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        chain = LocalChain(options.data / CHAIN_FILE, read_key(options.registrar_key_file))
+        key, origin = read_key(options.registrar_key_file), options.log_origin_file.read_text(encoding="utf-8").strip()
+        chain = LocalChain(options.data / CHAIN_FILE, key, origin)
         server = Server(Rpc(chain), options.port)
     except (ChainFileInUse, ChainFileUnknown, RegistrarKeyInvalid, RegistrarChanged) as error:
         print(f"{type(error).__doc__} {error}", file=sys.stderr)
@@ -63,7 +65,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     threading.Thread(target=server.serve_forever, args=(STOP_POLL_S,), name="serve", daemon=True).start()
-    ready = {"rpc_url": server.url, "chain_id": CHAIN_ID, "membership_contract": chain.membership_contract}
+    ready = {
+        "rpc_url": server.url,
+        "chain_id": CHAIN_ID,
+        "membership_contract": chain.membership_contract,
+        "anchor_contract": chain.anchor_contract,
+    }
     print(json.dumps(ready), flush=True)
     signal.sigwait(ending)
     server.shutdown()

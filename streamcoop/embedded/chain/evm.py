@@ -1,4 +1,4 @@
-"""The blocks and their state: py-evm on the chain file, founded with the registrar's money and the contract."""
+"""The blocks and their state: py-evm on the chain file, founded with the registrar's money and the contracts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,15 @@ from streamcoop.embedded.chain.file import ChainFile
 CHAIN_ID = 31_337
 """The number that development chains use by custom, and that wallets know as such."""
 
-CONTRACT_FILE = Path(__file__).resolve().parents[3] / "contracts" / "abi" / "CoopMembership.json"
+_ARTIFACTS = Path(__file__).resolve().parents[3] / "contracts" / "abi"
+CONTRACT_FILE = _ARTIFACTS / "CoopMembership.json"
+ANCHOR_FILE = _ARTIFACTS / "LogAnchor.json"
 
 REGISTRAR_BALANCE_WEI = 1_000_000 * 10**18
 BLOCK_GAS_MAX = 30_000_000
 DEPLOYMENT_GAS_MAX = 5_000_000
-FIRST_GAS_PRICE_WEI = 10 * 10**9
-"""Of the founding transaction; above the first block's base fee, which is 1 gwei."""
+GAS_PRICE_WEI_MIN = 10 * 10**9
+"""Of a deployment; above the first block's base fee, which is 1 gwei."""
 
 DYNAMIC_FEE_TYPE = 2
 
@@ -99,13 +102,31 @@ def created_address(transaction: SignedTransactionAPI) -> bytes:
     return keccak(rlp.encode([transaction.sender, transaction.nonce]))[12:]
 
 
+def _deploy(blocks: _Blocks, key: PrivateKey, artifact: Path, arguments: bytes) -> bytes:
+    """Mines a contract's creation and returns where it stands."""
+    head: Any = blocks.get_canonical_head()
+    unsigned = blocks.create_unsigned_transaction(
+        nonce=blocks.get_vm(head).state.get_nonce(Address(key.public_key.to_canonical_address())),
+        gas_price=max(GAS_PRICE_WEI_MIN, 2 * head.base_fee_per_gas),
+        gas=DEPLOYMENT_GAS_MAX,
+        to=Address(b""),
+        value=0,
+        data=decode_hex(json.loads(artifact.read_text(encoding="utf-8"))["bytecode"]) + arguments,
+    )
+    deployment = unsigned.as_signed_transaction(key, chain_id=CHAIN_ID)
+    _, _, (computation,) = blocks.mine_all([deployment], parent_header=head)
+    computation.raise_if_error()
+    return created_address(deployment)
+
+
 class LocalChain:
     """The blocks and their state. Every public method may be called from any thread; one at a time is served."""
 
-    def __init__(self, path: Path, registrar_key: PrivateKey) -> None:
-        """Opens the chain kept at `path`, or founds it: the registrar's money and the contract, in one transaction.
+    def __init__(self, path: Path, registrar_key: PrivateKey, log_origin: str) -> None:
+        """Opens the chain kept at `path`, or founds it with the registrar's money and the contract of the members.
 
-        Raises `RegistrarChanged`, `ChainFileInUse` and `ChainFileUnknown`.
+        The anchors of each log have a contract of their own, deployed where it is missing: in chains of earlier
+        versions too. Raises `RegistrarChanged`, `ChainFileInUse` and `ChainFileUnknown`.
         """
         self._lock = threading.Lock()
         self._file = ChainFile(path)
@@ -119,29 +140,31 @@ class LocalChain:
             founding = self._blocks.get_canonical_block_by_number(BlockNumber(1)).transactions[0]
             if founding.sender != registrar:
                 raise RegistrarChanged(f"the chain's registrar is {to_checksum_address(founding.sender)}")
+            anchors = self._anchors(registrar_key, sha256(log_origin.encode()).digest())
         except BaseException:
             self._file.close()
             raise
         self.membership_contract = to_checksum_address(created_address(founding))
+        self.anchor_contract = to_checksum_address(anchors)
 
     def _found(self, registrar_key: PrivateKey) -> None:
         registrar = registrar_key.public_key.to_canonical_address()
         account: AccountDetails = {"balance": REGISTRAR_BALANCE_WEI, "nonce": 0, "code": b"", "storage": {}}
         header: dict[str, HeaderParams] = {"difficulty": 0, "gas_limit": BLOCK_GAS_MAX, "timestamp": int(time.time())}
         _Blocks.from_genesis(self._db, header, {Address(registrar): account})
-        blocks = _Blocks(self._db)
-        bytecode = decode_hex(json.loads(CONTRACT_FILE.read_text(encoding="utf-8"))["bytecode"])
-        unsigned = blocks.create_unsigned_transaction(
-            nonce=0,
-            gas_price=FIRST_GAS_PRICE_WEI,
-            gas=DEPLOYMENT_GAS_MAX,
-            to=Address(b""),
-            value=0,
-            data=bytecode + registrar.rjust(32, b"\0"),
-        )
-        deployment = unsigned.as_signed_transaction(registrar_key, chain_id=CHAIN_ID)
-        _, _, (computation,) = blocks.mine_all([deployment], parent_header=blocks.get_canonical_head())
-        computation.raise_if_error()
+        _deploy(_Blocks(self._db), registrar_key, CONTRACT_FILE, registrar.rjust(32, b"\0"))
+
+    def _anchors(self, registrar_key: PrivateKey, origin_hash: bytes) -> bytes:
+        """Where the anchors of a log stand; the registrar is administrator and anchorer."""
+        name = f"LogAnchor {origin_hash.hex()}"
+        known = self._file.contract(name)
+        if known is not None:
+            return known
+        registrar = registrar_key.public_key.to_canonical_address().rjust(32, b"\0")
+        with self._file.transaction():
+            address = _deploy(self._blocks, registrar_key, ANCHOR_FILE, registrar + registrar + origin_hash)
+            self._file.keep_contract(name, address)
+        return address
 
     def close(self) -> None:
         """Waits for the call under way and lets go of the file."""

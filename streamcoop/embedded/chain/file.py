@@ -1,4 +1,4 @@
-"""The file behind the chain: py-evm's key-value database in one SQLite table."""
+"""The file behind the chain: py-evm's key-value database in one SQLite table, and where the contracts stand."""
 
 from __future__ import annotations
 
@@ -51,6 +51,8 @@ class ChainFile(BaseDB):
         if version not in (0, CHAIN_FORMAT):
             raise ChainFileUnknown(f"format {version}, expected {CHAIN_FORMAT}")
         self._sql.execute("CREATE TABLE IF NOT EXISTS node (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+        # Not in the format's number: an earlier version reads the chain all the same.
+        self._sql.execute("CREATE TABLE IF NOT EXISTS contract (name TEXT PRIMARY KEY, address BLOB NOT NULL)")
         self._sql.execute(f"PRAGMA user_version = {CHAIN_FORMAT}")
         self._sql.execute("COMMIT")
 
@@ -69,6 +71,14 @@ class ChainFile(BaseDB):
 
     def is_empty(self) -> bool:
         return self._sql.execute("SELECT 1 FROM node LIMIT 1").fetchone() is None
+
+    def contract(self, name: str) -> bytes | None:
+        """Where the contract stands that was deployed under this name."""
+        row = self._sql.execute("SELECT address FROM contract WHERE name = ?", (name,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def keep_contract(self, name: str, address: bytes) -> None:
+        self._sql.execute("INSERT INTO contract VALUES (?, ?)", (name, address))
 
     def close(self) -> None:
         self._sql.close()
