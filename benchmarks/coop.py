@@ -356,8 +356,9 @@ _PLAYS = """
 
 _ENQUEUE = """
     insert into ledger.play_queue
-           (play_id, listener_id, track_id, kind, price_micro, completes, epoch, month, recorded_at)
-    select id, listener_id, track_id, kind, price_micro, completes, epoch, epoch, recorded_at from {}
+           (play_id, listener_id, track_id, kind, price_micro, completes, epoch, month, recorded_at, commitment)
+    select id, listener_id, track_id, kind, price_micro, completes, epoch, epoch, recorded_at,
+           ledger.play_commitment(salt, id, listener_id, track_id, epoch, ordinal, kind, price_micro) from {}
      order by id limit %(count)s offset %(first)s
 """
 
@@ -381,9 +382,14 @@ _BOOK = (
       from ledger.track_epoch where epoch = %(epoch)s
     """,
     """
-    insert into ledger.posting (key, kind, content_sha256, note, posted_at)
+    insert into ledger.log_play (play_id, batch, epoch, track_id, price_micro, commitment)
+    select id, 1, epoch, track_id, price_micro,
+           ledger.play_commitment(salt, id, listener_id, track_id, epoch, ordinal, kind, price_micro) from {plays}
+    """,
+    """
+    insert into ledger.posting (key, kind, content_sha256, note, posted_at, batch)
     select md5(%(seed)s || ':' || n)::uuid, 'settling', sha256(%(seed)s::bytea), jsonb_build_object('epoch', %(epoch)s),
-           %(begins)s + (n + 1) * %(lasts)s::interval
+           %(begins)s + (n + 1) * %(lasts)s::interval, 1
       from generate_series(0, %(settlings)s - 1) as n
     """,
     "analyze ledger.account, ledger.posting",

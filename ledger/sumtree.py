@@ -14,7 +14,7 @@ The tag is the tree's kind, one byte of length before it; numbers are 64 bits, b
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -112,7 +112,8 @@ class _Hashing:
         if not 0 < len(tag) <= TAG_BYTES_MAX:
             raise ValueError("a tag has 1 to 255 bytes")
         tagged = bytes([len(tag)]) + tag
-        self._leaf, self._node = b"\x00" + tagged, b"\x01" + tagged
+        self.tags = b"\x00" + tagged, b"\x01" + tagged
+        self._leaf, self._node = self.tags
         self._index = struct.Struct(">Q").pack
         self._amounts = struct.Struct(f">{len(kind.amounts)}Q").pack
         self._side = struct.Struct(f">{1 + len(kind.amounts)}Q").pack
@@ -125,6 +126,48 @@ class _Hashing:
         told = self._side(left.count, *left.sums) + left.hash + self._side(right.count, *right.sums) + right.hash
         sums = tuple(map(int.__add__, left.sums, right.sums))
         return Node(left.count + right.count, sums, sha256(self._node + told).digest())
+
+
+def root_of(kind: Kind, leaves: Iterable[tuple[bytes, Sequence[int]]]) -> Node:
+    """The root over leaves (commitment, amounts) in their order, in memory that does not grow with them.
+
+    Raises SumsRefused as `SumTree` does.
+    """
+    hashing = _Hashing(kind)
+    leaf_tag, node_tag = hashing.tags
+    pack_leaf = struct.Struct(f">Q32s{len(kind.amounts)}Q").pack
+    pack_side = struct.Struct(f">{1 + len(kind.amounts)}Q32s").pack
+    # The roots of the full subtrees so far, the largest first; of each how it is written within its parent.
+    sides: list[bytes] = []
+    before, size = b"", 0
+    sums: list[Sequence[int]] = []
+    try:
+        for commitment, of_leaf in leaves:
+            if commitment <= before or len(commitment) != HASH_BYTES:
+                raise SumsRefused(reason="commitments that are not in order, or one that stands twice")
+            before = commitment
+            summed: Sequence[int] = of_leaf
+            side = pack_side(1, *summed, sha256(leaf_tag + pack_leaf(size, commitment, *summed)).digest())
+            place, count = size, 1
+            while place & 1:
+                count, place = count << 1, place >> 1
+                summed = [one + other for one, other in zip(sums.pop(), summed, strict=True)]
+                side = pack_side(count, *summed, sha256(node_tag + sides.pop() + side).digest())
+            sides.append(side)
+            sums.append(summed)
+            size += 1
+        if not size:
+            return Node(0, (0,) * len(kind.amounts), EMPTY_HASH)
+        side, summed, count = sides.pop(), sums.pop(), size & -size
+        for left in reversed(sides):
+            count += int.from_bytes(left[:8], "big")
+            summed = [one + other for one, other in zip(sums.pop(), summed, strict=True)]
+            side = pack_side(count, *summed, sha256(node_tag + left + side).digest())
+    except struct.error as unfit:
+        raise SumsRefused(reason="amounts that no line has") from unfit
+    if max(summed) > AMOUNT_MAX:
+        raise SumsRefused(reason="a sum that is too large")
+    return Node(size, tuple(summed), side[-HASH_BYTES:])
 
 
 def verify(kind: Kind, leaf: Leaf, index: int, path: Sequence[Node], root: Node) -> None:

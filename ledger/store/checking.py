@@ -98,6 +98,31 @@ CHECKS = {
           full join ledger.track_epoch t using (track_id, epoch)
          where played.micro is distinct from credited.micro or played.micro is distinct from t.collected_micro
             or played.plays is distinct from t.plays or played.buyouts is distinct from t.buyouts""",
+    "each settled play is told in the log once": """
+        with played as (
+            select p.track_id, p.epoch, sum(p.price_micro)::bigint as micro, count(*) as plays from ledger.play p
+             where not exists (select from ledger.play_queue q where q.play_id = p.id) group by p.track_id, p.epoch
+        ), told as (
+            select track_id, epoch, sum(price_micro)::bigint as micro, count(*) as plays from ledger.log_play
+             group by track_id, epoch)
+        select 'track:' || track_id || ':' || epoch, told.micro, played.micro
+          from played full join told using (track_id, epoch)
+         where played.micro is distinct from told.micro or played.plays is distinct from told.plays""",
+    "what came into wallets is told in the log": """
+        with came as (
+            select t.posting_id, sum(t.amount_micro)::bigint as micro from ledger.transfer t
+              join ledger.account a on a.id = t.credit_account and a.kind = 'wallet' group by t.posting_id
+        ), told as (
+            select posting_id, sum(credits_micro)::bigint as micro from ledger.log_credit group by posting_id)
+        select 'posting ' || posting_id, told.micro, came.micro from came full join told using (posting_id)
+         where came.micro is distinct from told.micro""",
+    "a wallet's line goes on from the one before": """
+        select 'wallet:' || w.listener_id || ' in ' || w.epoch, w.opening_micro, coalesce(before.closing_micro, 0)
+          from ledger.log_wallet w
+          left join lateral (select b.seals from ledger.log_batch b
+                              where b.seals < w.epoch order by b.seals desc limit 1) earlier on true
+          left join ledger.log_wallet before on before.listener_id = w.listener_id and before.epoch = earlier.seals
+         where w.opening_micro <> coalesce(before.closing_micro, 0)""",
     "progress to ownership is what was paid": """
         with played as (
             select p.listener_id, p.track_id, count(*) filter (where p.kind = 'play') as plays,

@@ -22,6 +22,7 @@ from ledger.errors import DomainError
 from ledger.ids import new_id
 from ledger.royalties import Share, TrackRoyalties, track_royalties
 from ledger.store import posting, terms
+from ledger.store.batches import end_batch, open_batch
 from ledger.store.settling import wait_for_tracks
 
 CHUNK = 1_000
@@ -76,6 +77,9 @@ def begin(conn: Connection, founded: terms.Founding, epoch: int, now: datetime) 
         return False
     if row.begun:
         return True
+    # From here on settling leaves this epoch's plays alone: no batch of theirs may be half on either side.
+    wait_for_tracks(conn)
+    row = conn.execute(_STATE, {"epoch": epoch, "first": founded.first_epoch}).one()
     if now < founded.may_close_at(epoch):
         raise EpochNotOver(epoch=epoch, may_close_at=founded.may_close_at(epoch).isoformat())
     if epoch > founded.first_epoch and not row.earlier_closed:
@@ -276,13 +280,18 @@ _INSERT_LINES = text("""
 
 
 def finish(conn: Connection, epoch: int, now: datetime) -> None:
-    """Mark an epoch closed. Safe to repeat: the first time stands. Raises CloseUnfinished while a track is left."""
+    """Mark an epoch closed, which ends the open batch of the log: it tells the close, and the wallets as of its end.
+
+    Safe to repeat: the first time stands. Raises CloseUnfinished while a track is left.
+    """
     if conn.scalar(_TRACKS_LEFT, {"epoch": epoch}):
         raise CloseUnfinished(epoch=epoch)
-    conn.execute(
+    marked = conn.execute(
         text("update ledger.epoch_close set closed_at = :now where epoch = :epoch and closed_at is null"),
         {"epoch": epoch, "now": now},
     )
+    if marked.rowcount:
+        end_batch(conn, now, seals=epoch)
 
 
 # What came after a track was shared out is on the late list, and for the next close. One set is taken from another by
@@ -330,7 +339,8 @@ def release(conn: Connection, track_id: UUID, payee: UUID, now: datetime, epochs
         return 0
     paid = posting.Transfer(accounts.held(track_id), accounts.royalty(payee), total_micro)
     note = {"lines": [line.id for line in lines]}
-    posted = posting.post(conn, new_id(), "royalty-release", [paid] if total_micro else [], now, note)
+    moved = [paid] if total_micro else []
+    posted = posting.post(conn, new_id(), "royalty-release", moved, now, note, open_batch(conn))
     conn.execute(
         text("insert into ledger.royalty_release (royalty_line_id, posting_id, released_at)"
              " select unnest(cast(:lines as bigint[])), :posting, :now"),

@@ -48,8 +48,9 @@ def post(
     transfers: Sequence[Transfer],
     now: datetime,
     note: dict[str, Any] | None = None,
+    batch: int | None = None,
 ) -> Posted:
-    """Post `transfers` in the caller's transaction under `key`.
+    """Post `transfers` in the caller's transaction under `key`; `batch` is the log's, of what is told there.
 
     The same key with the same kind, transfers and note again changes nothing and returns the first
     posting; with another content it raises RequestIdReused. Raises InsufficientBalance where an
@@ -58,7 +59,7 @@ def post(
     content = _content(kind, transfers, note or {})
     if before := _find(conn, key, content):
         return before
-    posting_id = _insert_posting(conn, key, kind, content, note or {}, now)
+    posting_id = _insert_posting(conn, key, kind, content, note or {}, now, batch)
     if posting_id is None:  # somebody else's insert of the same key committed while ours waited for it
         if before := _find(conn, key, content):
             return before
@@ -68,9 +69,11 @@ def post(
     return Posted(posting_id, now, note or {})
 
 
-def open_posting(conn: Connection, key: UUID, kind: str, note: dict[str, Any], now: datetime) -> int:
+def open_posting(
+    conn: Connection, key: UUID, kind: str, note: dict[str, Any], now: datetime, batch: int | None = None
+) -> int:
     """A posting whose transfers the caller writes itself, in sets. The key must be new."""
-    posting_id = _insert_posting(conn, key, kind, _content(kind, (), note), note, now)
+    posting_id = _insert_posting(conn, key, kind, _content(kind, (), note), note, now, batch)
     if posting_id is None:
         raise RequestIdReused(key=str(key))
     return posting_id
@@ -117,8 +120,8 @@ _ADD_TO_BALANCES = text("""
       from unnest(cast(:ids as bigint[]), cast(:deltas as bigint[])) as delta(id, micro) where a.id = delta.id
 """)
 _INSERT_POSTING = text("""
-    insert into ledger.posting (key, kind, content_sha256, note, posted_at)
-    values (:key, :kind, :content, cast(:note as jsonb), :now) on conflict (key) do nothing returning id
+    insert into ledger.posting (key, kind, content_sha256, note, posted_at, batch)
+    values (:key, :kind, :content, cast(:note as jsonb), :now, :batch) on conflict (key) do nothing returning id
 """)
 _ENSURE_ACCOUNTS = text("""
     insert into ledger.account (code, kind, asset, owner, epoch)
@@ -190,9 +193,9 @@ def _content(kind: str, transfers: Sequence[Transfer], note: dict[str, Any]) -> 
 
 
 def _insert_posting(
-    conn: Connection, key: UUID, kind: str, content: bytes, note: dict[str, Any], now: datetime
+    conn: Connection, key: UUID, kind: str, content: bytes, note: dict[str, Any], now: datetime, batch: int | None
 ) -> int | None:
-    told = {"key": key, "kind": kind, "content": content, "note": json.dumps(note), "now": now}
+    told = {"key": key, "kind": kind, "content": content, "note": json.dumps(note), "now": now, "batch": batch}
     posting_id = conn.scalar(_INSERT_POSTING, told)
     return None if posting_id is None else int(posting_id)
 

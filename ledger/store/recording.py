@@ -81,8 +81,10 @@ APPEND = """
           from new
     )
     insert into ledger.play_queue
-           (play_id, listener_id, track_id, kind, price_micro, completes, epoch, month, recorded_at)
-    select id, listener_id, track_id, kind, price_micro, completes, epoch, %(month)s, %(now)s from new
+           (play_id, listener_id, track_id, kind, price_micro, completes, epoch, month, recorded_at, commitment)
+    select id, listener_id, track_id, kind, price_micro, completes, epoch, %(month)s, %(now)s,
+           ledger.play_commitment(decode(salt, 'hex'), id, listener_id, track_id, epoch, ordinal, kind, price_micro)
+      from new
 """
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 from ledger.accounts import PLAYS_CLEARING
 from ledger.ids import lowest_id, new_id
 from ledger.store import posting
+from ledger.store.batches import open_batch
 
 BATCH_MAX = 20_000
 # Up to here the plays that wait are counted; a backlog of hours would take seconds.
@@ -29,12 +30,15 @@ _HASH_JOINS = text("set local enable_nestloop = off")
 _ANY_JOINS = text("reset enable_nestloop")
 
 # The batch is cut off before anything else, so that a long queue costs no more than a short one. Its rows need no lock:
-# nobody else takes rows out, and what is not committed yet is not seen, whatever its number. The
+# nobody else takes rows out, and what is not committed yet is not seen, whatever its number. While an epoch is being
+# closed, what came late for it waits: what its tracks collected stays what the log has told. The
 # accounts of tracks that nobody has played in this epoch are opened; a play whose track's account appeared meanwhile
 # waits for the next batch.
 _SETTLE = text("""
     with first as materialized (
-        select id, track_id, epoch from ledger.play_queue order by id limit :batch
+        select id, track_id, epoch from ledger.play_queue
+         where epoch > (select coalesce(max(epoch), -2147483648) from ledger.epoch_close where closed_at is null)
+         order by id limit :batch
     ), known as materialized (
         select track_id, epoch, (select a.id from ledger.account a
                                   where a.kind = 'track' and a.owner = track_id and a.epoch = asked.epoch) as account_id
@@ -49,7 +53,10 @@ _SETTLE = text("""
          union all select track_id, epoch, account_id from opened
     ), taken as (
         delete from ledger.play_queue where id = any (array(select id from first join accounts using (track_id, epoch)))
-        returning listener_id, track_id, kind, price_micro, completes, epoch, month
+        returning play_id, listener_id, track_id, kind, price_micro, completes, epoch, month, commitment
+    ), told as (
+        insert into ledger.log_play (play_id, batch, epoch, track_id, price_micro, commitment)
+        select play_id, :log_batch, epoch, track_id, price_micro, commitment from taken
     ), wallets as materialized (
         select (select w.id from ledger.account w where w.kind = 'wallet' and w.owner = listener_id) as account_id,
                sum(price_micro)::bigint as paid_micro
@@ -129,9 +136,10 @@ def settle(conn: Connection, now: datetime, batch: int = BATCH_MAX) -> int:
     if not conn.scalar(text("select exists (select from ledger.play_queue)")):
         return 0
     key: UUID = new_id()
-    posting_id = posting.open_posting(conn, key, "settling", {}, now)
+    log_batch = open_batch(conn)
+    posting_id = posting.open_posting(conn, key, "settling", {}, now, log_batch)
     clearing = posting.account_id(conn, PLAYS_CLEARING)
-    figures = {"posting": posting_id, "clearing": clearing, "now": now, "batch": batch}
+    figures = {"posting": posting_id, "clearing": clearing, "now": now, "batch": batch, "log_batch": log_batch}
     conn.execute(_HASH_JOINS)
     count, left_wallets_micro, reached_tracks_micro = conn.execute(_SETTLE, figures).one()
     conn.execute(_ANY_JOINS)

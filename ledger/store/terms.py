@@ -16,6 +16,7 @@ from ledger.money import CreditPrice
 from ledger.rates import NetFactors, Rates
 from ledger.royalties import Terms
 from ledger.store import posting
+from ledger.store.batches import open_batch
 from ledger.tariff import Tariff
 
 FOUNDING = "founding"
@@ -124,6 +125,7 @@ def _adopt(conn: Connection, into: str, values: tuple[Any, ...]) -> int:
     # What holds in an epoch that has begun never changes: prices were quoted by it. Only the founding begins at once.
     if decided_by != FOUNDING:
         require_future(founding(conn), effective_epoch, now)
+    into, values = into.replace(")", ", batch)"), (*values, open_batch(conn))
     marks = ", ".join(f":v{i}" for i in range(len(values)))
     named = {f"v{i}": value for i, value in enumerate(values)}
     return int(conn.scalar(text(f"insert into ledger.{into} values ({marks}) returning version"), named) or 0)

@@ -77,6 +77,7 @@ class Ballot(Base):
     phantom_weight: Mapped[int | None] = mapped_column(BigInteger)
     effective_epoch: Mapped[int | None] = mapped_column(Integer)
     rates_version: Mapped[int | None] = mapped_column(Integer)
+    batch: Mapped[int | None] = mapped_column(Integer, index=True)  # of the shared log
 
 
 class BallotWeight(Base):

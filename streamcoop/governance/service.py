@@ -22,6 +22,7 @@ from ledger.errors import DomainError
 from ledger.ids import new_id
 from ledger.rates import ARTIST_SHARE_BP_MAX, ARTIST_SHARE_BP_MIN, ARTIST_SHARE_STEP_BP_MAX
 from ledger.store import terms
+from ledger.store.batches import open_batch
 from streamcoop.errors import NotFound
 from streamcoop.governance.models import (
     ARTIST_SHARE,
@@ -346,6 +347,7 @@ def close(session: Session, ballot_id: UUID, now: datetime) -> None:
     )
     closing.effective_epoch, closing.result, closing.median = effective_epoch, counted.result, counted.median
     closing.cast_weight, closing.phantom_weight = counted.cast_weight, counted.phantom_weight
+    closing.batch = open_batch(conn)
     closing.state, closing.closed_at = CLOSED, now
 
 

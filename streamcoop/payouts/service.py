@@ -16,6 +16,7 @@ from ledger import accounts
 from ledger.errors import DomainError
 from ledger.ids import new_id
 from ledger.store import posting
+from ledger.store.batches import open_batch
 from ledger.store.posting import Transfer
 from ledger.store.terms import Founding
 from streamcoop.errors import NotFound
@@ -140,7 +141,8 @@ def _end(session: Session, founding: Founding, payout_id: UUID, state: str, now:
         raise PayoutSettled(state=payout.state)
     into = accounts.BANK if state == CONFIRMED else accounts.royalty(payout.payee)
     moved = Transfer(accounts.PAYOUTS_CLEARING, into, payout.amount_minor * founding.minor_micro)
-    posting.post(session.connection(), uuid5(payout.id, "end"), f"payout-{state}", [moved], now)
+    conn = session.connection()
+    posting.post(conn, uuid5(payout.id, "end"), f"payout-{state}", [moved], now, batch=open_batch(conn))
     payout.state, payout.settled_at = state, now
     return payout
 

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from ledger.errors import DomainError
 from ledger.ids import new_id
 from ledger.royalties import Share, check_split
-from ledger.store import closing
+from ledger.store import closing, commitments
+from ledger.store.batches import open_batch
 from ledger.store.closing import TrackEpoch
 from ledger.store.settling import wait_for_tracks
 from ledger.store.terms import Founding
@@ -80,6 +81,13 @@ def propose(
         for payee, bp in payees
     ]
     session.add_all(rows)
+    session.flush()
+    # In the order in which a close pays them.
+    ordered = sorted(payees)
+    conn = session.connection()
+    commitments.tell_splits(
+        conn, open_batch(conn), [commitments.ToldSplit(split.id, track_id, split.effective_epoch, ordered)]
+    )
     return split, rows
 
 

@@ -13,7 +13,7 @@ from ledger import accounts
 from ledger.epochs import month_of
 from ledger.errors import DomainError
 from ledger.grants import grant_limit_micro
-from ledger.store import posting
+from ledger.store import crediting, posting
 from ledger.store.posting import Posted, Transfer
 from ledger.store.terms import Founding
 from streamcoop.problems import register
@@ -97,7 +97,8 @@ def top_up(
     if left_micro:
         transfers.append(Transfer(accounts.BANK, accounts.COMMUNITY, left_micro))
     note = {"amount_minor": amount_minor, "by": str(booked_by), "reference": reference}
-    return ToppedUp(posting.post(conn, request_id, "top-up", transfers, now, note), credits_micro, left_micro)
+    posted = crediting.give(conn, request_id, "top-up", listener_id, transfers, now, note)
+    return ToppedUp(posted, credits_micro, left_micro)
 
 
 def grant(
@@ -135,7 +136,7 @@ def grant(
         Transfer(accounts.GRANTS, accounts.wallet(listener_id), credits_micro),
     ]
     note = {"by": str(booked_by), "reason": reason}
-    return posting.post(conn, request_id, "grant", transfers, now, note), money_micro
+    return crediting.give(conn, request_id, "grant", listener_id, transfers, now, note), money_micro
 
 
 def _received(conn: Connection, listener_id: UUID) -> tuple[int, int]:

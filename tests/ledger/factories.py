@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
 from ledger import accounts
 from ledger.ids import new_id
@@ -17,7 +17,8 @@ from ledger.money import BASIS_POINTS
 from ledger.rates import NetFactors, Rates
 from ledger.recording import Claim, Kind
 from ledger.royalties import Share
-from ledger.store import checking, closing, posting, settling, terms
+from ledger.store import checking, closing, crediting, posting, settling, terms
+from ledger.store.batches import open_batch
 from ledger.store.closing import SplitsOf, TrackEpoch
 from ledger.store.posting import Transfer
 from ledger.store.recording import Outcome, record
@@ -76,7 +77,25 @@ def top_up_transfers(listener: UUID, credits_micro: int, price_micro: int = 1_00
 
 def top_up(conn: Connection, listener: UUID, credits_micro: int, now: datetime = NOW) -> None:
     """Give a listener credits that she paid for."""
-    posting.post(conn, new_id(), "top-up", top_up_transfers(listener, credits_micro), now)
+    crediting.give(conn, new_id(), "top-up", listener, top_up_transfers(listener, credits_micro), now)
+
+
+def top_up_all(conn: Connection, listeners: Sequence[UUID], credits_micro: int) -> None:
+    """The same for many listeners, in one posting."""
+    paid = [transfer for listener in listeners for transfer in top_up_transfers(listener, credits_micro)]
+    batch = open_batch(conn)
+    posted = posting.post(conn, new_id(), "top-up", paid, NOW, batch=batch)
+    conn.execute(
+        text("""
+            insert into ledger.log_credit (posting_id, listener_id, batch, kind, credits_micro, money_micro, salt,
+                                           commitment)
+            select :posting, id, :batch, 'top-up', :micro, :micro, salt,
+                   sha256('\x02'::bytea || salt || '\x63'::bytea || uuid_send(cast(:key as uuid)) || uuid_send(id)
+                          || '\x01'::bytea || int8send(:micro) || int8send(:micro))
+              from (select id, sha256(uuid_send(id)) as salt from unnest(cast(:ids as uuid[])) as id) as salted
+        """),
+        {"posting": posted.id, "key": new_id(), "batch": batch, "micro": credits_micro, "ids": list(listeners)},
+    )
 
 
 def listener_with(engine: Engine, credits_micro: int) -> UUID:

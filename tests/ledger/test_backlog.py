@@ -15,7 +15,6 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from ledger import accounts
-from ledger.ids import new_id
 from ledger.recording import Claim, Recorded
 from ledger.store import posting, settling
 from ledger.store.recording import BATCH_MAX, record
@@ -30,7 +29,7 @@ from tests.ledger.factories import (
     found,
     listener_with,
     record_now,
-    top_up_transfers,
+    top_up_all,
 )
 
 PLAYS = 100_000
@@ -67,8 +66,8 @@ def believe_the_queue_empty(superuser_url: str) -> None:
         conn.execute("alter table ledger.play_queue set (autovacuum_enabled = false)")
         conn.execute(
             "insert into ledger.play_queue (play_id, listener_id, track_id, kind, price_micro, completes, epoch, month,"
-            " recorded_at) select gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'play', 1, false, 1, 1,"
-            " now() from generate_series(1, %s)",
+            " recorded_at, commitment) select gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'play', 1,"
+            " false, 1, 1, now(), '' from generate_series(1, %s)",
             (settling.BATCH_MAX,),
         )
         conn.execute("delete from ledger.play_queue")
@@ -85,9 +84,8 @@ def queue_rows_read(conn: Connection) -> int:
 def test_a_queue_that_fell_behind_by_hours_is_caught_up_with(database: Database) -> None:
     found(database.engine)
     listeners, tracks = [uuid4() for _ in range(LISTENERS)], [uuid4() for _ in range(TRACKS)]
-    paid = [transfer for listener in listeners for transfer in top_up_transfers(listener, CREDITS_MICRO)]
     with database.engine.begin() as conn:
-        posting.post(conn, new_id(), "top-up", paid, NOW)
+        top_up_all(conn, listeners, CREDITS_MICRO)
     poor = listener_with(database.engine, 3 * PRICE_MICRO)
 
     # Nobody settles. What was recorded counts as spent all the same.
@@ -124,9 +122,8 @@ def test_a_queue_that_fell_behind_by_hours_is_caught_up_with(database: Database)
 def test_statistics_that_are_behind_do_not_hold_settling_up(database: Database) -> None:
     found(database.engine)
     listeners, tracks = [uuid4() for _ in range(LISTENERS)], [uuid4() for _ in range(TRACKS)]
-    paid = [transfer for listener in listeners for transfer in top_up_transfers(listener, CREDITS_MICRO)]
     with database.engine.begin() as conn:
-        posting.post(conn, new_id(), "top-up", paid, NOW)
+        top_up_all(conn, listeners, CREDITS_MICRO)
     believe_the_queue_empty(database.superuser_url)
     batches = itertools.islice(claims(listeners, tracks), settling.BATCH_MAX // BATCH_MAX)
     assert asyncio.run(record_all(database.app_url, batches)) == settling.BATCH_MAX

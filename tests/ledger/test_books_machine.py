@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import pytest
@@ -36,7 +36,7 @@ from ledger.money import MICRO, PRICE_QUANTUM_MICRO, CreditPrice
 from ledger.rates import NetFactors, Rates
 from ledger.recording import Claim, Kind, Recorded, Standing, apply, decide, quote
 from ledger.royalties import Share, Terms, track_royalties
-from ledger.store import closing, posting, settling, terms
+from ledger.store import closing, crediting, posting, settling, terms
 from ledger.store.closing import PlaysUnsettled
 from ledger.store.posting import Transfer
 from ledger.store.recording import Outcome, record
@@ -207,9 +207,16 @@ class BooksMachine(RuleBasedStateMachine):
                 assert posting.post(conn, key, kind, transfers, self.now).repeated is again
         self.model.move(*transfers)
 
+    def give(self, kind: Literal["top-up", "grant"], listener: UUID, *transfers: Transfer) -> None:
+        key = new_id()
+        for again in (False, True):
+            with self.engine.begin() as conn:
+                assert crediting.give(conn, key, kind, listener, transfers, self.now).repeated is again
+        self.model.move(*transfers)
+
     @rule(listener=listeners, credits_micro=quanta)
     def top_up(self, listener: UUID, credits_micro: int) -> None:
-        self.post("top-up", *top_up_transfers(listener, credits_micro, self.model.price.money_micro))
+        self.give("top-up", listener, *top_up_transfers(listener, credits_micro, self.model.price.money_micro))
         self.model.topped_up[listener] += credits_micro
         self.model.spendable[listener].balance_micro += credits_micro
 
@@ -238,7 +245,7 @@ class BooksMachine(RuleBasedStateMachine):
         with pytest.raises(InsufficientBalance), self.engine.begin() as conn:
             posting.post(conn, new_id(), "grant", too_much, self.now)
         credits_micro = self.grantable_micro(listener)
-        self.post("grant", *self.grant_transfers(listener, credits_micro))
+        self.give("grant", listener, *self.grant_transfers(listener, credits_micro))
         self.model.granted[listener] += credits_micro
         self.model.spendable[listener].balance_micro += credits_micro
 
@@ -382,20 +389,21 @@ def test_a_pair_that_does_its_best_comes_out_even_and_by_a_larger_grant_would_pr
         claims = [claim(who, track, 1, tariff.total_micro, epoch=epoch) for track in played]
         assert all(isinstance(o.decision, Recorded) for o in record_now(database.app_url, claims, tariff))
 
-    def credit(kind: str, transfers: Sequence[Transfer]) -> None:
+    def credit(kind: Literal["top-up", "grant"], who: UUID, transfers: Sequence[Transfer]) -> None:
         with database.engine.begin() as conn:
-            posting.post(conn, new_id(), kind, transfers, founded.founded_at)
+            crediting.give(conn, new_id(), kind, who, transfers, founded.founded_at)
 
-    credit("top-up", top_up_transfers(other, 11 * MICRO))
+    credit("top-up", other, top_up_transfers(other, 11 * MICRO))
     play_all(other, strange, EPOCH)
     settle_all(database.engine)
     assert close(database.engine, founded, EPOCH, splits_of)
 
     paid_in_micro = 9 * MICRO
     granted_micro = grant_limit_micro(paid_in_micro, 0) + quanta_too_many * PRICE_QUANTUM_MICRO
-    credit("top-up", top_up_transfers(listener, paid_in_micro))
+    credit("top-up", listener, top_up_transfers(listener, paid_in_micro))
     credit(
         "grant",
+        listener,
         [
             Transfer(accounts.COMMUNITY, accounts.TOPUPS_CLEARING, granted_micro),
             Transfer(accounts.CREDITS_ISSUED, accounts.GRANTS, granted_micro),

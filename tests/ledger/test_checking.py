@@ -12,7 +12,7 @@ from ledger import accounts
 from ledger.ids import new_id
 from ledger.rates import NetFactors
 from ledger.royalties import Share
-from ledger.store import checking, closing, posting
+from ledger.store import checking, closing, commitments, posting
 from ledger.store.posting import Transfer
 from tests.conftest import Database
 from tests.ledger.factories import (
@@ -103,6 +103,22 @@ CHANGES = {
         "update ledger.play_queue set price_micro = price_micro - 1000",
         "update ledger.play_queue set play_id = gen_random_uuid()",
     ],
+    "each settled play is told in the log once": [
+        "delete from ledger.log_play where play_id in (select play_id from ledger.log_play limit 1)",
+        "update ledger.log_play set price_micro = price_micro + 1000",
+        "update ledger.log_play set epoch = epoch + 1",
+        "insert into ledger.log_play select gen_random_uuid(), batch, epoch, track_id, 0, commitment"
+        " from ledger.log_play",
+    ],
+    "what came into wallets is told in the log": [
+        "delete from ledger.log_credit",
+        "update ledger.log_credit set credits_micro = credits_micro + 1000",
+        "insert into ledger.log_credit select posting_id, gen_random_uuid(), batch, kind, salt, 1, 0, commitment"
+        " from ledger.log_credit",
+    ],
+    "a wallet's line goes on from the one before": [
+        "update ledger.log_wallet set opening_micro = opening_micro + 1, closing_micro = closing_micro + 1",
+    ],
     "a closed track's gross is its deductions, funds and royalties": [
         "update ledger.track_close set gross_micro = gross_micro + 1",
         "update ledger.track_close set net_micro = net_micro + 1",
@@ -159,6 +175,7 @@ def kept_books(database: Database) -> Database:
     split = (Share(str(PAID), 5_000), Share(str(HELD), 3_000, "disputed"), Share(str(RELEASED), 2_000, "no consent"))
     assert close(database.engine, founded, EPOCH, splits_from({ONE: split, TWO: split}))
     with database.engine.begin() as conn:
+        commitments.tell_wallets(conn, EPOCH, None)
         assert closing.release(conn, TWO, RELEASED, NOW)
         due_micro = posting.balance_micro(conn, accounts.royalty(PAID))
         payout = [

@@ -218,17 +218,19 @@ def test_a_late_play_is_shared_out_at_the_next_close_at_its_own_epochs_terms(
     assert not findings(database.engine)
 
 
-def test_a_play_that_comes_before_its_track_is_shared_out_is_in_the_same_close(
+def test_a_play_that_comes_before_its_track_is_shared_out_is_late_all_the_same(
     database: Database, founded: Founding
 ) -> None:
     plays_of_everybody(database)
     assert not close(database.engine, founded, EPOCH, splits_from(SPLITS), chunk=1, chunks_max=2)
     late_play(database, TRACKS[5])
     assert close(database.engine, founded, EPOCH, splits_from(SPLITS), chunk=1)
-    assert balance_micro(database.engine, accounts.track(TRACKS[5], EPOCH)) == 0
+    assert len(result(database.engine)["closes"]) == len(TRACKS)
+    settle_all(database.engine)
+    assert balance_micro(database.engine, accounts.track(TRACKS[5], EPOCH)) == 2_000
     assert close(database.engine, founded, EPOCH + 1, splits_from(SPLITS))
     assert result(database.engine)["late"] == []
-    assert len(result(database.engine)["closes"]) == len(TRACKS)
+    assert len(result(database.engine)["closes"]) == len(TRACKS) + 1
     assert not findings(database.engine)
 
 
@@ -243,6 +245,7 @@ def test_a_play_later_than_late_is_not_forgotten_by_a_close_that_is_begun_again(
     assert not close(database.engine, founded, epochs[1], splits_from(SPLITS), chunks_max=1)
     late_play(database)
     assert close(database.engine, founded, epochs[1], splits_from(SPLITS))
+    settle_all(database.engine)
     assert balance_micro(database.engine, accounts.track(track, EPOCH)) == 2_000
     assert close(database.engine, founded, epochs[2], splits_from(SPLITS))
     assert balance_micro(database.engine, accounts.track(track, EPOCH)) == 0

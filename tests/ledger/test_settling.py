@@ -202,12 +202,18 @@ def test_what_would_not_add_up_is_not_settled(database: Database) -> None:
         assert settling.unsettled(conn)[0] == 1
 
 
-def test_plays_settled_after_their_epochs_close_began_wait_for_the_next(database: Database, founded: Founding) -> None:
+def test_plays_of_an_epoch_that_is_being_closed_are_settled_afterwards_and_wait_for_the_next_close(
+    database: Database, founded: Founding
+) -> None:
     listener, track = listener_with(database.engine, 10_000), uuid4()
     with database.engine.begin() as conn:
         assert closing.begin(conn, founded, EPOCH, founded.may_close_at(EPOCH))
     record_now(database.app_url, [claim(listener, track), claim(listener, uuid4(), epoch=EPOCH + 1)])
-    settle_all(database.engine)
+    assert settle_all(database.engine) == 1
+    with database.engine.begin() as conn:
+        assert conn.scalars(text("select epoch from ledger.play_queue")).all() == [EPOCH]
+        closing.finish(conn, EPOCH, founded.may_close_at(EPOCH))
+    assert settle_all(database.engine) == 1
     with database.engine.connect() as conn:
         late = conn.execute(text("select epoch, track_id from ledger.late")).all()
     assert [tuple(row) for row in late] == [(EPOCH, track)]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ledger.money import CreditPrice
-from ledger.store import posting
+from ledger.store import crediting
 from tests.ledger import factories
 from tests.ledger.factories import EPOCH
 from tests.royalties.label import CREDITS_MICRO, FIRST_EPOCH, Label, Person
@@ -102,7 +102,8 @@ def test_what_a_spreadsheet_would_calculate_is_defused(label: Label, text: str) 
     track, listener = label.track(artist, text, text), label.listener()
     with label.database.engine.begin() as conn:
         transfers = factories.top_up_transfers(listener.user_id, 1_000_000)
-        posting.post(conn, listener.user_id, "top-up", transfers, label.clock.now(), {"reference": text})
+        user_id, note = listener.user_id, {"reference": text}
+        crediting.give(conn, user_id, "top-up", user_id, transfers, label.clock.now(), note)
     label.play(listener, track)
     label.close()
     royalties = label.table("/royalties/statement.csv", artist)
