@@ -46,6 +46,7 @@ COSIGNATURES_BYTES_MAX = 1 << 16
 COSIGNING = frozenset({KeyType.ED25519_COSIGNATURE, KeyType.ML_DSA_44})
 """What a witness signs with."""
 
+_ADDRESS = re.compile(r"https?://[!-~]+")
 _OLD_MARK = "old "
 _EVIDENCE_MARK = "streamcoop/fork/v1"
 _EARLIER_MARK = "earlier "
@@ -205,6 +206,35 @@ def cosigned(answer: bytes, note: Note, keys: Sequence[VerifierKey]) -> tuple[Si
         raise NoteRefused(reason="a cosignature of no time")
     held = {(one.key.name, one.key.key_id) for one in found}
     return tuple(line for line in signatures if (line.name, line.key_id) in held)
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Who can be asked for cosignatures: a name, the keys that cosign under it, and the address that is asked."""
+
+    name: str
+    keys: tuple[VerifierKey, ...]
+    url: str
+
+
+def parse_witnesses(lines: Iterable[str]) -> tuple[Witness, ...]:
+    """Witnesses from lines of a verifier key and an address each; a name's keys are one witness's.
+
+    Raises PolicyRefused.
+    """
+    found: dict[str, Witness] = {}
+    for line in lines:
+        vkey, _, url = line.partition(" ")
+        key = _policy_key(vkey)
+        if key.type not in COSIGNING:
+            raise PolicyRefused(reason="a witness has a key for cosignatures")
+        if not _ADDRESS.fullmatch(url):
+            raise PolicyRefused(reason="a witness is asked at an address", name=key.name)
+        one = found.get(key.name, Witness(key.name, (), url.rstrip("/")))
+        if one.url != url.rstrip("/") or key in one.keys:
+            raise PolicyRefused(reason="a witness has one address, and each of its keys once", name=key.name)
+        found[key.name] = Witness(one.name, (*one.keys, key), one.url)
+    return tuple(found.values())
 
 
 # --- What can be held against a log ---

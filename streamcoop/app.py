@@ -35,6 +35,7 @@ from streamcoop.royalties import routes as royalties
 from streamcoop.settings import settings
 from streamcoop.traffic import AddressLimit, Allowance, TooManyRequests
 from streamcoop.wallet import routes as wallet
+from streamcoop.witness import routes as witness
 
 # No JSON of ours comes near; uploads have a limit of their own, counted while they come.
 BODY_BYTES_MAX = 1 << 20
@@ -139,6 +140,7 @@ def create_app() -> FastAPI:
         membership,
         governance,
         books,
+        witness,
     )
     for feature in features:
         app.include_router(feature.router)

@@ -7,5 +7,15 @@ from streamcoop.membership import models as membership
 from streamcoop.operations import models as operations
 from streamcoop.payouts import models as payouts
 from streamcoop.royalties import models as royalties
+from streamcoop.witness import models as witness
 
-__all__ = ["accounts", "catalogue", "governance", "membership", "operations", "payouts", "royalties"]
+__all__ = [
+    "accounts",
+    "catalogue",
+    "governance",
+    "membership",
+    "operations",
+    "payouts",
+    "royalties",
+    "witness",
+]

@@ -8,19 +8,23 @@ finds the running service by its data folder alone; the environment wins over th
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
 import platformdirs
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ledger.witness import PolicyRefused, parse_witnesses
 
 PREFIX = "STREAMCOOP_"
 SERVICE_ENV = "service.env"
 # Anything shorter would be found in any text.
 SECRET_LENGTH_MIN = 6
+_KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
 
 
 class UnknownSetting(Exception):
@@ -77,6 +81,19 @@ class Settings(BaseSettings):
         max_length=255,
         description="What the co-op's log is called, for good: an address without its scheme, as log.coop.example.",
     )
+    witness_key: SecretStr | None = Field(
+        default=None, description="32 bytes, base64: cosigns other co-ops' logs. Without it: no witness."
+    )
+    witness_name: str | None = Field(
+        default=None,
+        pattern=r"^[^\s+]+$",
+        max_length=255,
+        description="Under which name, for good; else the public address's host and `/witness`.",
+    )
+    log_witnesses: list[str] = Field(
+        default_factory=list, description="Who cosigns this co-op's log: a JSON list of `<verifier key> <address>`."
+    )
+    log_witnesses_needed: int = Field(default=0, ge=0, description="How many of them a head needs.")
     ffmpeg: str | None = Field(default=None, description="Path of ffmpeg; else the one in the imageio-ffmpeg wheel.")
 
     # Limits of this installation.
@@ -133,6 +150,23 @@ class Settings(BaseSettings):
             raise ValueError(
                 "epoch_grace_seconds must exceed token_ms_min: a play may be recorded until its token ends"
             )
+        return self
+
+    @field_validator("witness_key")
+    @classmethod
+    def _a_whole_key(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not _KEY.fullmatch(key.get_secret_value()):
+            raise ValueError("not 32 bytes in base64")
+        return key
+
+    @model_validator(mode="after")
+    def _enough_witnesses(self) -> Self:
+        try:
+            witnesses = parse_witnesses(self.log_witnesses)
+        except PolicyRefused as refusal:
+            raise ValueError(f"log_witnesses: {refusal.facts['reason']}") from refusal
+        if self.log_witnesses_needed > len(witnesses):
+            raise ValueError("log_witnesses_needed is more than log_witnesses has")
         return self
 
     def secrets(self) -> set[str]:

@@ -61,6 +61,10 @@ class Places:
         return self.secrets / "registrar_key"
 
     @property
+    def witness_key(self) -> Path:
+        return self.secrets / "witness_key"
+
+    @property
     def log_origin(self) -> Path:
         """No secret, but kept with them: like them it must outlast a restored backup."""
         return self.secrets / "log_origin"
@@ -83,6 +87,7 @@ class Credentials:
     """What is generated at the first start and kept in `<data_dir>/secrets`."""
 
     secret_key: str
+    witness_key: str
     registrar_key: str
     operator_email: str
     operator_password: str
@@ -142,9 +147,8 @@ def make_setup(root: Path, host: str, port: int, operator_email: str) -> Setup:
 def _credentials(places: Places, operator_email: str) -> Credentials:
     is_first_start = not places.operator_password.exists()
     return Credentials(
-        secret_key=generated_once(
-            places.secrets / "secret_key", lambda: base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
-        ),
+        secret_key=generated_once(places.secrets / "secret_key", _fresh_key),
+        witness_key=generated_once(places.witness_key, _fresh_key),
         registrar_key=generated_once(places.registrar_key, lambda: f"0x{secrets.token_hex(KEY_BYTES)}"),
         operator_email=generated_once(places.secrets / "operator_email", lambda: operator_email),
         operator_password=generated_once(
@@ -152,6 +156,10 @@ def _credentials(places: Places, operator_email: str) -> Credentials:
         ),
         is_first_start=is_first_start,
     )
+
+
+def _fresh_key() -> str:
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
 def _keep_log_origin(places: Places) -> None:

@@ -9,7 +9,10 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,13 +20,29 @@ from uuid import uuid4
 import httpx
 import pytest
 from PIL import Image
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session as DatabaseSession
 
+from ledger.merkle import EMPTY_ROOT
+from ledger.note import SEED_BYTES, Checkpoint, KeyType, SigningKey, signed
 from streamcoop.accounts.principals import SCOPES, SCOPES_OF_ROLE
+from streamcoop.database import with_driver
 from streamcoop.demo.client import Json, Person, until
 from streamcoop.embedded.plan import source_root
 from streamcoop.embedded.temporary import Service, running_service
 from streamcoop.settings import PREFIX
-from tests.whole_service import PASSWORD, READY_S_MAX, SETTINGS, draft_of, operator_of, piece, published_track, somebody
+from streamcoop.witness import service as witness
+from tests.whole_service import (
+    PASSWORD,
+    READY_S_MAX,
+    SETTINGS,
+    draft_of,
+    operator_of,
+    piece,
+    published_track,
+    setting,
+    somebody,
+)
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "authorisation.md"
 ROLES = ("listener", "artist", "treasurer", "operator")
@@ -51,6 +70,9 @@ NOT_ALLOWED = {
 }
 # None is made here, because it takes a month's royalties. That it is not found is told only to those who may look.
 NEVER_THERE = "{payout_id}"
+
+WITNESSED_LOG = SigningKey("coop.example/log", KeyType.ED25519, bytes(SEED_BYTES))
+EMPTY_LOG = signed(str(Checkpoint(WITNESSED_LOG.name, 0, EMPTY_ROOT)), [WITNESSED_LOG], 0)
 
 Route = tuple[str, str]
 
@@ -180,6 +202,9 @@ def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
         owners = [an_owner(service, operator, bystander, name, folder) for name in ("Everything", "Stranger", *ROLES)]
         everything, stranger, *of_role = owners
         common = a_common_world(operator, bystander, everything, stranger, folder)
+        common["origin_hash"] = sha256(WITNESSED_LOG.name.encode()).hexdigest()
+        with engine_of(service) as engine, DatabaseSession(engine) as session, session.begin():
+            witness.add_log(session, str(WITNESSED_LOG.verifier), datetime.now(UTC))
         for role, owner in zip(ROLES, of_role, strict=True):
             operator.put(f"/api/v1/users/{owner.id}/roles", {"roles": [role]})
         clients: list[httpx.Client] = []
@@ -187,6 +212,16 @@ def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
         yield Realm(service, operator, everything, stranger, by_role, bystander, common, clients)
         for client in [*clients, operator.http, bystander.http, *(owner.person.http for owner in owners)]:
             client.close()
+
+
+@contextmanager
+def engine_of(service: Service) -> Iterator[Engine]:
+    """The service's database, as the service sees it."""
+    engine = create_engine(with_driver(setting(service, "DATABASE_URL")))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def a_common_world(operator: Person, bystander: Person, member: Owner, stranger: Owner, folder: Path) -> dict[str, str]:
@@ -278,6 +313,8 @@ def bodies(realm: Realm, caller: Caller, things: dict[str, str]) -> dict[Route, 
         ("POST", f"{api}/membership"): {"member_class": "listener"},
         ("POST", f"{api}/ballots"): {"title": "Another", "closes_in_seconds": 3600},
         ("POST", f"{api}/ballots/{{ballot_id}}/votes"): {"value": 7_500},
+        # The empty tree is cosigned however often it is asked for.
+        ("POST", "/witness/add-checkpoint"): f"old 0\n\n{EMPTY_LOG}".encode(),
     }
 
 

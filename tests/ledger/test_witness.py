@@ -333,6 +333,33 @@ def test_an_answer_that_is_no_cosignature_is_not_believed(answer: tuple[str, byt
         witness.cosigned(answer[1], signed(leaves(3)), COSIGNING)
 
 
+def test_a_names_keys_are_one_witness() -> None:
+    url = "https://w.example/witness"
+    other = witness_key(1)
+    lines = [f"{COSIGNING[0]} {url}", f"{other} http://127.0.0.1:8000/", f"{COSIGNING[1]} {url}/"]
+    one, two = witness.parse_witnesses(lines)
+    assert one == witness.Witness("w.example/w", tuple(COSIGNING), url)
+    assert two == witness.Witness(other.name, (other,), "http://127.0.0.1:8000")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    {
+        "no address": [f"{COSIGNING[0]}"],
+        "no key": ["https://w.example"],
+        "two spaces": [f"{COSIGNING[0]}  https://w.example"],
+        "no such scheme": [f"{COSIGNING[0]} ftp://w.example"],
+        "a log's key": [f"{LOG.verifier} https://w.example"],
+        "a key twice": [f"{COSIGNING[0]} https://w.example"] * 2,
+        "two addresses": [f"{COSIGNING[0]} https://w.example", f"{COSIGNING[1]} https://v.example"],
+    }.items(),
+    ids=lambda case: case[0],
+)
+def test_what_names_no_witness_is_refused(lines: tuple[str, list[str]]) -> None:
+    with pytest.raises(PolicyRefused):
+        witness.parse_witnesses(lines[1])
+
+
 # --- Policies ---
 
 
