@@ -78,7 +78,7 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
     return frontier.root()
 
 
-def _split(size: int) -> int:
+def split(size: int) -> int:
     """The largest power of two below `size` (at least 2)."""
     return 1 << (size - 1).bit_length() - 1
 
@@ -89,7 +89,7 @@ def range_root(begin: int, end: int, subtree: Subtree) -> bytes:
     if size & (size - 1) == 0:
         level = size.bit_length() - 1
         return subtree(level, begin >> level)
-    middle = begin + _split(size)
+    middle = begin + split(size)
     return node_hash(range_root(begin, middle, subtree), range_root(middle, end, subtree))
 
 
@@ -100,7 +100,7 @@ def inclusion_proof(index: int, size: int, subtree: Subtree) -> list[bytes]:
     path: list[bytes] = []
     begin, end = 0, size
     while end - begin > 1:
-        middle = begin + _split(end - begin)
+        middle = begin + split(end - begin)
         if index < middle:
             path.append(range_root(middle, end, subtree))
             end = middle
@@ -119,7 +119,7 @@ def consistency_proof(old: int, size: int, subtree: Subtree) -> list[bytes]:
     path: list[bytes] = []
     begin, end = 0, size
     while old != end:
-        middle = begin + _split(end - begin)
+        middle = begin + split(end - begin)
         if old <= middle:
             path.append(range_root(middle, end, subtree))
             end = middle

@@ -14,12 +14,12 @@ The tag is the tree's kind, one byte of length before it; numbers are 64 bits, b
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 from ledger.errors import ProofRefused, SumsRefused
-from ledger.merkle import HASH_BYTES, PATH_MAX
+from ledger.merkle import HASH_BYTES, PATH_MAX, split
 
 AMOUNT_MAX = (1 << 63) - 1
 TAG_BYTES_MAX = 255
@@ -128,8 +128,32 @@ class _Hashing:
         return Node(left.count + right.count, sums, sha256(self._node + told).digest())
 
 
-def root_of(kind: Kind, leaves: Iterable[tuple[bytes, Sequence[int]]]) -> Node:
-    """The root over leaves (commitment, amounts) in their order, in memory that does not grow with them.
+Lines = Iterable[tuple[bytes, Sequence[int]]]
+"""Commitments and amounts, in the order of the commitments."""
+
+
+def path_of(kind: Kind, lines: Callable[[int, int], Lines], count: int, index: int) -> list[Node]:
+    """The siblings of a leaf, from its own up, of a tree of which `lines(begin, end)` gives any part.
+
+    In memory that does not grow with the tree.
+    """
+    if not 0 <= index < count:
+        raise ValueError(f"no leaf {index} in a tree of {count}")
+    path: list[Node] = []
+    begin, end = 0, count
+    while end - begin > 1:
+        middle = begin + split(end - begin)
+        if index < middle:
+            path.append(root_of(kind, lines(middle, end), middle))
+            end = middle
+        else:
+            path.append(root_of(kind, lines(begin, middle), begin))
+            begin = middle
+    return path[::-1]
+
+
+def root_of(kind: Kind, lines: Lines, first: int = 0) -> Node:
+    """The root over lines, in memory that does not grow with them; of a subtree, `first` is its first leaf's index.
 
     Raises SumsRefused as `SumTree` does.
     """
@@ -142,12 +166,12 @@ def root_of(kind: Kind, leaves: Iterable[tuple[bytes, Sequence[int]]]) -> Node:
     before, size = b"", 0
     sums: list[Sequence[int]] = []
     try:
-        for commitment, of_leaf in leaves:
+        for commitment, of_leaf in lines:
             if commitment <= before or len(commitment) != HASH_BYTES:
                 raise SumsRefused(reason="commitments that are not in order, or one that stands twice")
             before = commitment
             summed: Sequence[int] = of_leaf
-            side = pack_side(1, *summed, sha256(leaf_tag + pack_leaf(size, commitment, *summed)).digest())
+            side = pack_side(1, *summed, sha256(leaf_tag + pack_leaf(first + size, commitment, *summed)).digest())
             place, count = size, 1
             while place & 1:
                 count, place = count << 1, place >> 1

@@ -120,6 +120,12 @@ OBJECT_SECONDS = Histogram(
 OBJECT_ERRORS = Counter(
     "streamcoop_object_store_errors", "Calls of the object store that failed.", ["operation"], registry=INSTRUMENTS
 )
+LOG_STOPPED = Gauge(
+    "streamcoop_log_stopped",
+    "1 once the shared log and these rows contradict one another.",
+    multiprocess_mode="max",
+    registry=INSTRUMENTS,
+)
 CHAIN_ERRORS = Counter(
     "streamcoop_chain_errors", "Work on the chain that was put off, by reason.", ["error"], registry=INSTRUMENTS
 )

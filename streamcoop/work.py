@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 BROKER_WAIT_S_MAX = 2
 
-DUTIES = ("credits", "royalties", "media", "chain", "books")
+DUTIES = ("credits", "royalties", "media", "chain", "books", "log")
 """What workers do: each has a queue and a file of its own."""
 QUEUES = (*DUTIES, "default")
 

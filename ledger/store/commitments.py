@@ -146,7 +146,8 @@ _WALLETS = text("""
     ), wallets as materialized (
         select id, owner from ledger.account where kind = 'wallet' and owner > :after order by owner limit :chunk
     )
-    select wallets.owner, coalesce(w.closing_micro, 0) as opening_micro, given.micro as in_micro, paid.micro as spent_micro
+    select wallets.owner, coalesce(w.closing_micro, 0) as opening_micro, given.micro as in_micro,
+           paid.micro as spent_micro
       from wallets cross join sealed
       left join ledger.log_wallet w on w.listener_id = wallets.owner and w.epoch = sealed.earlier
      cross join lateral (

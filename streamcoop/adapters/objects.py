@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -67,6 +68,12 @@ class ObjectStore(Protocol):
         The same content again is fine; other content raises `ObjectConflict`. A folder does not keep `content_type`.
         """
 
+    def put_bytes(self, key: str, data: bytes, content_type: str) -> None:
+        """The same of bytes at hand."""
+
+    def replace_bytes(self, key: str, data: bytes, content_type: str) -> None:
+        """Keep these bytes, durably, in place of what there may be: for the one object that changes, a log's head."""
+
     def open_range(self, key: str, start: int, end: int) -> Iterator[bytes]:
         """The bytes from `start` to `end` (exclusive) in chunks of at most `CHUNK_BYTES`; less where the object ends.
 
@@ -96,6 +103,14 @@ class ObjectStore(Protocol):
 
         Of a folder it is the key. Does not look whether it exists; may reach out for credentials.
         """
+
+
+def read_whole(store: ObjectStore, key: str, bytes_max: int) -> bytes:
+    """All of a small object. Raises `ObjectMissing`, and `ObjectConflict` for one that is larger than may be."""
+    data = b"".join(store.open_range(key, 0, bytes_max + 1))
+    if len(data) > bytes_max:
+        raise ObjectConflict(key)
+    return data
 
 
 def check_key(key: str) -> str:
@@ -134,8 +149,25 @@ class FolderStore:
         self._root = root
 
     def put_file(self, key: str, path: Path, content_type: str) -> None:  # noqa: ARG002  # files have no type
-        target = self.local_path(key)
-        with path.open("rb") as source, _disk_errors(key):
+        with path.open("rb") as source, self._staged(key, source) as staged:
+            self._publish(staged, self.local_path(key))
+
+    def put_bytes(self, key: str, data: bytes, content_type: str) -> None:  # noqa: ARG002
+        with self._staged(key, io.BytesIO(data)) as staged:
+            self._publish(staged, self.local_path(key))
+
+    def replace_bytes(self, key: str, data: bytes, content_type: str) -> None:  # noqa: ARG002
+        with self._staged(key, io.BytesIO(data)) as staged:
+            target = self.local_path(key)
+            _make_folders(target.parent)
+            staged.replace(target)
+            _sync_folder(target.parent)
+
+    @contextmanager
+    def _staged(self, key: str, source: BinaryIO) -> Iterator[Path]:
+        """A durable copy of the source beside the objects, gone at the end unless it was given another name."""
+        check_key(key)
+        with _disk_errors(key):
             incoming = self._root / INCOMING
             _make_folders(incoming)
             with tempfile.NamedTemporaryFile(dir=incoming, delete=False) as copy:
@@ -143,7 +175,7 @@ class FolderStore:
             try:
                 _write_durably(source, staged)
                 staged.chmod(0o644)
-                self._publish(staged, target)
+                yield staged
             finally:
                 staged.unlink(missing_ok=True)
 
@@ -296,11 +328,17 @@ class S3Store:
 
         Elsewhere, of two writers of other contents at the same instant the later one stays.
         """
+        with path.open("rb") as body:
+            self._put(key, body, path.stat().st_size, _digest(path), content_type)
+
+    def put_bytes(self, key: str, data: bytes, content_type: str) -> None:
+        self._put(key, io.BytesIO(data), len(data), hashlib.sha256(data).hexdigest(), content_type)
+
+    def _put(self, key: str, body: BinaryIO, size: int, digest: str, content_type: str) -> None:
         check_key(key)
-        digest = _digest(path)
         if not self.exists(key):
             # In one request: the end of a multipart upload is not atomic everywhere, and a killed one leaves its parts.
-            with path.open("rb") as body, suppress(_KeyTaken), _s3_errors(key):
+            with suppress(_KeyTaken), _s3_errors(key):
                 self._client.put_object(
                     Bucket=self._bucket,
                     Key=key,
@@ -312,8 +350,12 @@ class S3Store:
                 return
         # Another's, or our own that was put without our being told.
         there = self._head(key)
-        if there["ContentLength"] != path.stat().st_size or there.get("Metadata", {}).get(S3_DIGEST) != digest:
+        if there["ContentLength"] != size or there.get("Metadata", {}).get(S3_DIGEST) != digest:
             raise ObjectConflict(key)
+
+    def replace_bytes(self, key: str, data: bytes, content_type: str) -> None:
+        with _s3_errors(check_key(key)):
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType=content_type)
 
     def open_range(self, key: str, start: int, end: int) -> Iterator[bytes]:
         check_range(start, end)

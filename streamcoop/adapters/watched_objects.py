@@ -34,6 +34,14 @@ class WatchedStore:
         with _watched("put"):
             self._store.put_file(key, path, content_type)
 
+    def put_bytes(self, key: str, data: bytes, content_type: str) -> None:
+        with _watched("put"):
+            self._store.put_bytes(key, data, content_type)
+
+    def replace_bytes(self, key: str, data: bytes, content_type: str) -> None:
+        with _watched("replace"):
+            self._store.replace_bytes(key, data, content_type)
+
     def open_range(self, key: str, start: int, end: int) -> Iterator[bytes]:
         """Timed until the first chunk may be read: how long the rest takes is the reader's doing."""
         with _watched("open"):

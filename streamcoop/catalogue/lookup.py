@@ -11,6 +11,7 @@ import psycopg
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from ledger.store.commitments import ToldTrack
 from streamcoop.adapters.audio import CONTENT_TYPES, Codec
 from streamcoop.catalogue import service, storage
 from streamcoop.catalogue.models import Artist, Release, Track
@@ -86,6 +87,16 @@ def owners_of(session: Session, track_ids: set[UUID]) -> dict[UUID, UUID]:
     """Whose these tracks are: the account that owns the artist."""
     found = select(Track.id, Artist.owner_id).join(Artist, Artist.id == Track.artist_id).where(Track.id.in_(track_ids))
     return dict(session.execute(found).all())
+
+
+def recordings(session: Session, track_ids: Collection[UUID]) -> list[ToldTrack]:
+    """These tracks as the shared log tells them."""
+    found = (
+        select(Track.id, Track.artist_id, Track.sha256, Artist.owner_id)
+        .join(Artist, Artist.id == Track.artist_id)
+        .where(Track.id.in_(track_ids))
+    )
+    return [ToldTrack(*row) for row in session.execute(found)]
 
 
 def titles(session: Session, track_ids: set[UUID]) -> dict[UUID, TrackTitle]:

@@ -6,18 +6,19 @@ changes a rate: the ballot is stopped, and the rates in force stay in force.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session
 
-from ledger import tally
+from ledger import entries, tally
+from ledger.entries import Entry
 from ledger.errors import DomainError
 from ledger.ids import new_id
 from ledger.rates import ARTIST_SHARE_BP_MAX, ARTIST_SHARE_BP_MIN, ARTIST_SHARE_STEP_BP_MAX
@@ -167,6 +168,44 @@ def counted_votes(session: Session, ballot_id: UUID, after: str = "", limit: int
         .limit(limit)
     )
     return [CountedVote(*row) for row in session.execute(rows)]
+
+
+def told_in(conn: Connection, batch: int) -> Iterator[tuple[str, Entry]]:
+    """The ballots that were counted in a batch of the shared log as its entries, each before its votes."""
+    with Session(conn) as session:
+        counted = select(Ballot).where(Ballot.batch == batch, Ballot.state == CLOSED).order_by(Ballot.id)
+        for ballot in session.scalars(counted):
+            yield (
+                entries.BALLOT,
+                {
+                    "ballot": str(ballot.id),
+                    "parameter": ballot.parameter,
+                    "contract": ballot.contract,
+                    **{name: getattr(ballot, name) for name in _TOLD_FIGURES},
+                },
+            )
+            votes = sorted(counted_votes(session, ballot.id), key=lambda vote: vote.address)
+            for begin in range(0, len(votes), entries.VOTES_AN_ENTRY_MAX):
+                some = votes[begin : begin + entries.VOTES_AN_ENTRY_MAX]
+                told = [{"address": vote.address, "value": vote.value, "weight": vote.weight} for vote in some]
+                yield entries.VOTES, {"ballot": str(ballot.id), "votes": told}
+
+
+_TOLD_FIGURES = (
+    "status_quo",
+    "lowest",
+    "highest",
+    "step_max",
+    "quorum_bp",
+    "chain_id",
+    "block_number",
+    "total_weight",
+    "cast_weight",
+    "phantom_weight",
+    "median",
+    "result",
+    "rates_version",
+)
 
 
 def cast_weight(session: Session, ballot_id: UUID) -> int:

@@ -33,12 +33,14 @@ from streamcoop import clock, models, problems
 from streamcoop.accounts import routes as accounts
 from streamcoop.accounts import service as accounts_service
 from streamcoop.accounts.principals import Principal, scopes_of, visitor_or_principal
+from streamcoop.adapters.objects import open_store
 from streamcoop.catalogue.models import Artist, Release, Track
 from streamcoop.database import _engine, engine, transaction
 from streamcoop.founded import founded as founded_once
 from streamcoop.royalties import routes as royalties
 from streamcoop.royalties.service import close_epoch
 from streamcoop.settings import settings
+from streamcoop.transparency import routes as transparency
 from streamcoop.wallet import routes as wallet
 from tests.conftest import Database
 from tests.ledger import factories
@@ -210,6 +212,7 @@ def _empty(database: Database) -> None:
         found = conn.execute("select schemaname, tablename from pg_tables where schemaname in ('ledger', 'coop')")
         tables = sql.SQL(", ").join(sql.Identifier(*names) for names in found.fetchall())
         conn.execute(sql.SQL("truncate {} restart identity").format(tables))
+        conn.execute("insert into ledger.log_batch (number, opened_at) values (1, %s)", (factories.FOUNDED_AT,))
 
 
 def _configure(monkeypatch: pytest.MonkeyPatch, database: Database, folder: Path) -> None:
@@ -222,6 +225,8 @@ def _configure(monkeypatch: pytest.MonkeyPatch, database: Database, folder: Path
         "OBJECTS_URL": (folder / "objects").as_uri(),
         "CHAIN_RPC_URL": "http://127.0.0.1:1",
         "SECRET_KEY": base64.b64encode(bytes(range(32))).decode(),
+        "LOG_KEY": base64.b64encode(bytes(range(32, 64))).decode(),
+        "LOG_ORIGIN": "log.example/label",
     }
     for name, value in values.items():
         monkeypatch.setenv(f"STREAMCOOP_{name}", value)
@@ -260,8 +265,9 @@ def _serving(app: FastAPI) -> Iterator[Client]:
 def _app(standing: Clock) -> FastAPI:
     app = FastAPI()
     problems.install(app)
-    for feature in (accounts, royalties, wallet):
+    for feature in (accounts, royalties, transparency, wallet):
         app.include_router(feature.router)
+    app.state.objects = open_store(settings())
     app.dependency_overrides[clock.of_request] = standing.now
     app.dependency_overrides[visitor_or_principal] = _whoever_is_named
     return app

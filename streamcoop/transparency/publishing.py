@@ -1,0 +1,229 @@
+"""Publishing: a batch's entries become files, then a signed head covers them, then everybody is shown that head.
+
+Whatever was done before a crash is done again with the same bytes, since a batch that has ended changes no more. The
+writer never signs what contradicts a head that was signed: each batch's is in the object store, written once, and
+rows that would lead to another one (a database that was put back to an earlier state) stop it before a file is written.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from ledger.errors import NoteRefused, TileRefused
+from ledger.note import Checkpoint, Note, SigningKey, signed
+from ledger.store import batches, commitments
+from ledger.store.batches import Batch
+from ledger.store.telling import LEAF, entries_of
+from ledger.store.terms import Founding
+from ledger.tiles import Edge, Tile, read_edge
+from streamcoop.adapters.objects import ObjectConflict, ObjectMissing, ObjectStore
+from streamcoop.catalogue import lookup
+from streamcoop.governance import service as governance
+from streamcoop.transparency import files
+
+log = logging.getLogger(__name__)
+
+TRACKS_CHUNK = 1_000
+PLACES_CHUNK = 5_000
+
+Transaction = Callable[[], AbstractContextManager[Session]]
+
+
+class LogForked(Exception):
+    """What these rows say is not what the log says already: nothing is signed until somebody has looked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the plays of a track and epoch are told, and where their leaves begin in the batch's file."""
+
+    track_id: UUID
+    epoch: int
+    index: int
+    first_leaf: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """All that publishing needs besides the batch."""
+
+    transaction: Transaction
+    engine: Engine
+    store: ObjectStore
+    keys: Sequence[SigningKey]
+    origin: str
+    founding: Founding
+    clock: Callable[[], datetime]
+    cosign: Callable[[Note, Checkpoint], str]
+    """Signature lines of witnesses for a head, as many as were to be had."""
+
+
+def prepare(writer: Writer, batch: Batch) -> None:
+    """Tell what was not told while the batch was open: tracks that are first played in it, wallets at its end."""
+    while True:
+        with writer.transaction() as session:
+            conn = session.connection()
+            untold = commitments.untold_tracks(conn, batch.number, TRACKS_CHUNK)
+            if not untold:
+                break
+            recordings = lookup.recordings(session, untold)
+            if len(recordings) < len(untold):
+                raise LogForked(f"tracks that were played in batch {batch.number} are not in the catalogue")
+            commitments.tell_tracks(conn, batch.number, writer.founding.first_epoch, recordings)
+    if batch.seals is None:
+        return
+    after: UUID | None = UUID(int=0)
+    while after is not None:
+        with writer.transaction() as session:
+            after = commitments.tell_wallets(session.connection(), batch.seals, after)
+
+
+def publish(writer: Writer, batch: Batch) -> Checkpoint:
+    """Publish a batch; the batches before it are published. Safe to repeat and to be killed anywhere.
+
+    Raises LogForked, and ObjectStoreUnavailable.
+    """
+    prepare(writer, batch)
+    first, before = _edge_before(writer, batch.number)
+    note = _signed_before(writer, batch.number)
+    if note is not None:
+        # Whether it leads to that head is seen before a file is written: one that was written is never taken away.
+        _require_same(note[1], _built(writer, batch, _edge_before(writer, batch.number)[1], _write_nothing)[0])
+    try:
+        head, places, leaves = _built(writer, batch, before, lambda tile: files.put(writer.store, tile))
+        with leaves:
+            writer.store.put_file(files.leaves_key(batch.number), Path(leaves.name), files.BYTES)
+    except ObjectConflict as conflict:
+        raise LogForked(f"another file is there: {conflict}") from conflict
+    _keep_places(writer, batch.number, places)
+    head_note = _sign(writer, batch.number, head)
+    show(writer, head_note, head)
+    with writer.transaction() as session:
+        batches.mark_published(session.connection(), batch.number, first, head.size, head.root, writer.clock())
+    return head
+
+
+def _edge_before(writer: Writer, number: int) -> tuple[int, Edge]:
+    """The size of the log before a batch, and the edge it goes on from. Raises LogForked where files are missing."""
+    if number == 1:
+        return 0, Edge()
+    try:
+        _, head = files.read_note(writer.store, files.head_path(number - 1), [key.verifier for key in writer.keys])
+        return head.size, read_edge(head.size, files.reader(writer.store))
+    except (ObjectMissing, FileNotFoundError, NoteRefused, TileRefused) as missing:
+        raise LogForked(f"the log as of batch {number - 1} cannot be read: {missing}") from missing
+
+
+def _signed_before(writer: Writer, number: int) -> tuple[Note, Checkpoint] | None:
+    try:
+        return files.read_note(writer.store, files.head_path(number), [key.verifier for key in writer.keys])
+    except ObjectMissing:
+        return None
+    except NoteRefused as refused:
+        raise LogForked(f"the head of batch {number} is not ours: {refused}") from refused
+
+
+def _require_same(signed_head: Checkpoint, head: Checkpoint) -> None:
+    if signed_head != head:
+        raise LogForked(
+            f"size {head.size} and root {head.root.hex()}, but {signed_head.size} and another root were signed"
+        )
+
+
+def _write_nothing(_: Tile) -> None:
+    pass
+
+
+def _built(
+    writer: Writer, batch: Batch, edge: Edge, put: Callable[[Tile], None]
+) -> tuple[Checkpoint, list[Place], tempfile._TemporaryFileWrapper[bytes]]:
+    """Append the batch's entries and put what they complete: the head, where plays are told, and their leaves."""
+    places: list[Place] = []
+    leaves = tempfile.NamedTemporaryFile()  # noqa: SIM115  # whoever asked closes it
+    first_leaf = 0
+    with writer.engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn, conn.begin():
+        conn.execute(text("set transaction read only"))
+        # A day of plays is sorted and read for longer than a statement of ours usually may take.
+        conn.execute(text("set local statement_timeout = 0"))
+        ballots = governance.told_in(conn, batch.number)
+        for told in entries_of(conn, batch, writer.origin, ballots):
+            if told.track_id is not None:
+                count = len(told.leaves) // LEAF.size
+                places.append(Place(told.track_id, told.epoch, edge.size, first_leaf, count))
+                leaves.write(told.leaves)
+                first_leaf += count
+            for tile in edge.append(told.data):
+                put(tile)
+    for tile in edge.partial():
+        put(tile)
+    leaves.flush()
+    return Checkpoint(writer.origin, edge.size, edge.root()), places, leaves
+
+
+def _keep_places(writer: Writer, number: int, places: Sequence[Place]) -> None:
+    for some in _chunks(places, PLACES_CHUNK):
+        with writer.transaction() as session:
+            session.execute(
+                _KEEP_PLACES,
+                {
+                    "batch": number,
+                    "tracks": [place.track_id for place in some],
+                    "epochs": [place.epoch for place in some],
+                    "indices": [place.index for place in some],
+                    "firsts": [place.first_leaf for place in some],
+                    "counts": [place.count for place in some],
+                },
+            )
+
+
+def _chunks(places: Sequence[Place], size: int) -> Iterator[Sequence[Place]]:
+    for begin in range(0, len(places), size):
+        yield places[begin : begin + size]
+
+
+_KEEP_PLACES = text("""
+    insert into ledger.log_plays (track_id, epoch, batch, index, first_leaf, count)
+    select track_id, epoch, :batch, index, first_leaf, count
+      from unnest(cast(:tracks as uuid[]), cast(:epochs as integer[]), cast(:indices as bigint[]),
+                  cast(:firsts as bigint[]), cast(:counts as bigint[]))
+           as told (track_id, epoch, index, first_leaf, count)
+        on conflict do nothing
+""")
+
+
+def _sign(writer: Writer, number: int, head: Checkpoint) -> Note:
+    """The batch's signed head: this one, or the one of the same tree that was signed before."""
+    note = signed(str(head), writer.keys, int(writer.clock().timestamp()))
+    try:
+        writer.store.put_bytes(files.key_of(files.head_path(number)), str(note).encode(), files.TEXT)
+    except ObjectConflict:
+        before = _signed_before(writer, number)
+        if before is None:
+            raise
+        _require_same(before[1], head)
+        return before[0]
+    return note
+
+
+def show(writer: Writer, note: Note, head: Checkpoint) -> None:
+    """Put a head where everybody looks, with the cosignatures that were to be had, unless a later one is there."""
+    try:
+        _, shown = files.read_note(writer.store, files.CHECKPOINT, [key.verifier for key in writer.keys])
+    except ObjectMissing:
+        pass
+    else:
+        if shown.size > head.size:
+            return
+    cosigned = str(note) + writer.cosign(note, head)
+    writer.store.replace_bytes(files.key_of(files.CHECKPOINT), cosigned.encode(), files.TEXT)

@@ -1,0 +1,55 @@
+"""What the log's own routes answer with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+
+class Opening(BaseModel):
+    """What a play's commitment in the log commits to."""
+
+    play: UUID
+    listener: UUID
+    track: UUID
+    epoch: int
+    ordinal: int
+    kind: Literal["play", "buyout"]
+    price_micro: int
+
+
+class PlayReceiptOut(BaseModel):
+    """What shows that a play was counted. Keep `receipt` as a file; `streamcoop verify --receipts` checks it."""
+
+    opening: Opening
+    salt: str = Field(description="Hexadecimal. Whoever has it can show, or see, what the commitment stands for.")
+    commitment: str
+    publish_by: datetime
+    promise: str | None = Field(description="A signed note: the play will be in the log by then.")
+    receipt: str | None = Field(description="A tlog-proof (C2SP), once it is.")
+
+
+class WalletLineOut(BaseModel):
+    """A wallet between two seals, in micro-credits."""
+
+    epoch: int
+    label: str
+    opening_micro: int
+    in_micro: int
+    spent_micro: int
+    closing_micro: int
+    is_published: bool
+
+
+class PayeeNameOut(BaseModel):
+    """What the log calls you in a split."""
+
+    split_id: UUID
+    track_id: UUID
+    effective_epoch: int
+    share_bp: int
+    name: str
+    salt: str
