@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -103,10 +104,12 @@ def _show_evidence(file: Path) -> int:
 
 
 def _audited(where: str, whole_s: int, asked: run.Asked, memory: Memory) -> Report:
-    log = open_log(where, whole_s)
     columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+    with (
+        closing(open_log(where, whole_s)) as log,
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown,
+    ):
         task = shown.add_task("entries", total=None)
         return run.verify(
             log,

@@ -8,11 +8,13 @@ second.
 from __future__ import annotations
 
 import http.client
+import socket
 import stat
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -60,6 +62,9 @@ class Log(Protocol):
     def read_all(self, paths: Iterable[str]) -> Iterator[bytes]:
         """The same of many files, in their order; some are read ahead."""
 
+    def close(self) -> None:
+        """Nothing more is read."""
+
 
 def bytes_max_of(path: str) -> int:
     """How long a file of the log can be."""
@@ -103,8 +108,8 @@ class FolderLog:
                 raise Unreadable(reason="not a file", at=path)
             with file.open("rb") as opened:
                 data = opened.read(bytes_max + 1)
-        except FileNotFoundError:
-            raise
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(path) from None
         except OSError as failed:
             raise Unreadable(reason=failed.strerror or "it cannot be read", at=path) from failed
         if len(data) > bytes_max:
@@ -114,6 +119,9 @@ class FolderLog:
     def read_all(self, paths: Iterable[str]) -> Iterator[bytes]:
         """See Log."""
         return map(self.read, paths)
+
+    def close(self) -> None:
+        """See Log."""
 
 
 @dataclass
@@ -140,6 +148,12 @@ class HttpLog:
         while asked:
             yield self._take(*asked.popleft())
 
+    def close(self) -> None:
+        """See Log."""
+        for fetcher in self._fetchers:
+            fetcher.end()
+        self._fetchers.clear()
+
     def _ask(self, path: str, thread: int) -> _Answer:
         while len(self._fetchers) <= thread:
             self._fetchers.append(_Fetcher(self.address, self.read_s))
@@ -164,8 +178,9 @@ class _Fetcher:
 
     def __init__(self, address: str, read_s: float) -> None:
         self._address, self._read_s = address, read_s
-        self._asked: SimpleQueue[tuple[str, _Answer]] = SimpleQueue()
-        self._connections: dict[tuple[str, str], http.client.HTTPConnection] = {}
+        self._asked: SimpleQueue[tuple[str, _Answer] | None] = SimpleQueue()
+        self._connection: http.client.HTTPConnection | None = None
+        self._server = ("", "")
         threading.Thread(target=self._work, name="log-reading", daemon=True).start()
 
     def ask(self, path: str) -> _Answer:
@@ -173,22 +188,39 @@ class _Fetcher:
         self._asked.put((path, answer))
         return answer
 
+    def end(self) -> None:
+        """The thread ends, also one that waits for a server."""
+        self._asked.put(None)
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
     def _work(self) -> None:
-        while True:
-            path, answer = self._asked.get()
+        while (asked := self._asked.get()) is not None:
+            path, answer = asked
             answer.put(self._fetched(path))
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def _fetched(self, path: str) -> bytes | Exception:
         """A file, or why there is none: nothing raised here would be seen."""
         try:
             return self._fetch(path)
-        except (Unreadable, FileNotFoundError) as refused:
+        except FileNotFoundError as missing:
+            return missing
+        except Unreadable as refused:
+            self._hang_up()
             return refused
         except TimeoutError:
-            self._connections.clear()
+            self._hang_up()
             return Unreadable(reason="the server does not answer", at=path)
         except (OSError, http.client.HTTPException, ValueError) as failed:
-            self._connections.clear()
+            self._hang_up()
             return Unreadable(reason=f"{type(failed).__name__}: {failed}"[:REASON_MAX], at=path)
 
     def _fetch(self, path: str) -> bytes:
@@ -197,60 +229,54 @@ class _Fetcher:
         for _ in range(REDIRECTS_MAX + 1):
             response = self._ask_server(address)
             if response.status not in REDIRECTS:
-                return _body(response, path)
+                with response:
+                    return _body(response, path)
             response.close()
-            self._connections.clear()
+            self._hang_up()
             address = urljoin(address, response.headers.get("Location", ""))
             if urlsplit(address).scheme != scheme:
                 raise Unreadable(reason="led to an address of another scheme", at=path)
         raise Unreadable(reason="led on from address to address", at=path)
 
     def _ask_server(self, address: str) -> http.client.HTTPResponse:
-        parts = urlsplit(address)
-        target = parts.path + (f"?{parts.query}" if parts.query else "")
-        was_open = (parts.scheme, parts.netloc) in self._connections
+        was_open = self._connection is not None
         try:
-            return self._asked_on(self._connection(parts.scheme, parts.netloc), target)
-        except TimeoutError:
-            raise
+            return self._ask_once(address)
         except (ConnectionError, http.client.BadStatusLine):
-            # A server may close a connection that waited; a new one that fails too is a failure.
+            # A server may close a connection that waited; where a new one fails too, it is a failure.
+            self._hang_up()
             if not was_open:
                 raise
-            self._connections.clear()
-            return self._asked_on(self._connection(parts.scheme, parts.netloc), target)
+            return self._ask_once(address)
 
-    def _asked_on(self, connection: http.client.HTTPConnection, target: str) -> http.client.HTTPResponse:
-        connection.request("GET", target or "/", headers={"Accept-Encoding": "identity", "User-Agent": AGENT})
-        return connection.getresponse()
-
-    def _connection(self, scheme: str, server: str) -> http.client.HTTPConnection:
-        if (scheme, server) not in self._connections:
-            secure = scheme == "https"
-            made = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-            # What stands before an @ is for logging in: nothing here does.
-            self._connections = {(scheme, server): made(server.rpartition("@")[2], timeout=self._read_s)}
-        return self._connections[scheme, server]
+    def _ask_once(self, address: str) -> http.client.HTTPResponse:
+        parts = urlsplit(address)
+        server = parts.scheme, parts.netloc.rpartition("@")[2]
+        if self._connection is None or self._server != server:
+            self._hang_up()
+            kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+            self._connection, self._server = kind(server[1], timeout=self._read_s), server
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._connection.request("GET", target, headers={"Accept-Encoding": "identity", "User-Agent": AGENT})
+        return self._connection.getresponse()
 
 
 def _body(response: http.client.HTTPResponse, path: str) -> bytes:
     """The answer's bytes, as many as such a file can have, and all of them where the answer says how many."""
-    if response.status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-        response.read(CHUNK_BYTES)
-        raise FileNotFoundError(path)
-    if response.status != HTTPStatus.OK:
-        response.close()
+    is_there = response.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+    if is_there and response.status != HTTPStatus.OK:
         raise Unreadable(reason=f"the server answers {response.status}", at=path)
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        response.close()
         raise Unreadable(reason="the server sends it in another coding than was asked for", at=path)
     bytes_max = bytes_max_of(path)
     data = bytearray()
+    # At most one read of the connection at a time: each is bounded by the connection's own time.
     while chunk := response.read1(CHUNK_BYTES):
         data += chunk
         if len(data) > bytes_max:
-            response.close()
             raise Unreadable(reason="longer than such a file can be", at=path, bytes_max=bytes_max)
     if response.length:
         raise Unreadable(reason="the answer ended early", at=path)
+    if not is_there:
+        raise FileNotFoundError(path)
     return bytes(data)

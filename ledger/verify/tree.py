@@ -46,11 +46,10 @@ class Walk:
         files = self._log.read_all(wanted)
         for index in range(full):
             entries = entries_of(next(files), WIDTH)
-            yield self._taken(entries, index, next(files))
+            yield self._taken(entries, index, next(files), WIDTH)
         if rest:
             entries = entries_of(*self._partial(ENTRIES, full, rest))[:rest]
-            tile, width = self._partial(0, full, rest)
-            yield self._taken(entries, full, tile[: len(tile) // width * rest])
+            yield self._taken(entries, full, *self._partial(0, full, rest))
         self._check_edge()
 
     def _partial(self, kind: int | str, index: int, width: int) -> tuple[bytes, int]:
@@ -60,9 +59,9 @@ class Walk:
         except FileNotFoundError:
             return self._log.read(path(kind, index)), WIDTH
 
-    def _taken(self, entries: list[bytes], index: int, tile: bytes) -> list[bytes]:
+    def _taken(self, entries: list[bytes], index: int, tile: bytes, width: int) -> list[bytes]:
         leaves = [leaf_hash(entry) for entry in entries]
-        self._check(0, index, leaves, tile)
+        self._check(0, index, leaves, tile, width)
         self._mark(leaves)
         if len(leaves) == WIDTH:
             root = root_of(leaves)
@@ -90,7 +89,7 @@ class Walk:
         hashes.append(node)
         if len(hashes) == WIDTH:
             index = (self._frontier.size >> HEIGHT * (level + 1)) - 1
-            self._check(level, index, hashes, self._log.read(path(level, index)))
+            self._check(level, index, hashes, self._log.read(path(level, index)), WIDTH)
             root = root_of(hashes)
             hashes.clear()
             self._add(level + 1, root)
@@ -100,14 +99,15 @@ class Walk:
         for level, hashes in enumerate(self._levels, 1):
             if hashes:
                 index = self._size >> HEIGHT * (level + 1)
-                tile, width = self._partial(level, index, len(hashes))
-                self._check(level, index, hashes, tile[: len(tile) // width * len(hashes)])
+                self._check(level, index, hashes, *self._partial(level, index, len(hashes)))
 
-    def _check(self, level: int, index: int, hashes: list[bytes], tile: bytes) -> None:
+    def _check(self, level: int, index: int, hashes: list[bytes], tile: bytes, width: int) -> None:
+        """Whether a tile of this width begins with the hashes."""
+        name = path(level, index, width)
         try:
-            agrees = hashes_of(tile, len(hashes)) == hashes
+            agrees = hashes_of(tile, width)[: len(hashes)] == hashes
         except TileRefused as refused:
-            self._findings.add("tiles", None, f"{path(level, index)}: {refused}")
+            self._findings.add("tiles", None, f"{name}: {refused}")
             return
         if not agrees:
-            self._findings.add("tiles", None, f"{path(level, index)} is not the tile that the entries give")
+            self._findings.add("tiles", None, f"{name} is not the tile that the entries give")
