@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,21 @@ from sqlalchemy.exc import OperationalError
 
 from ledger import accounts as chart
 from ledger.epochs import Calendar
+from ledger.note import Checkpoint, KeyType, SigningKey, signed
 from ledger.store import posting
 from ledger.store.posting import Transfer
+from ledger.witness import Witness, cosigned
 from streamcoop import work
 from streamcoop.adapters.objects import S3_ATTEMPTS_MAX
-from streamcoop.database import engine
+from streamcoop.adapters.witnesses import Gathered, cosignatures
+from streamcoop.database import engine, transaction
 from streamcoop.settings import settings
+from streamcoop.witness import service as witnessing
 from tests.adapters import audio_files
 from tests.faults.house import EVERY_ATTEMPT, PASSWORD, TRAP_S_MAX, Failure, House, Person
 from tests.faults.house import house as house
 from tests.faults.house import s3 as s3
+from tests.faults.proxy import FaultyProxy
 from tests.membership.coop import chain as chain
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "external-writes.md"
@@ -730,3 +736,67 @@ def test_step_of_a_rendering(house: House, failure: Failure, step: str) -> None:
         assert house.track(artist, track_id)["state"] == "processing"
         _try_rendering_again(house, artist, track_id)
     require_nothing_left_over(house, track_id)
+
+
+# --- Witnesses ---
+
+ANOTHERS_LOG = SigningKey("another.example/log", KeyType.ED25519, b"l" * 32)
+ADD_CHECKPOINT = b"POST /witness/add-checkpoint"
+A_HEAD = signed(str(Checkpoint(ANOTHERS_LOG.name, 7, b"\x11" * 32)), [ANOTHERS_LOG], 0)
+
+
+def become_a_witness(house: House, monkeypatch: pytest.MonkeyPatch) -> Witness:
+    """The house cosigns another's log from now on."""
+    monkeypatch.setenv("STREAMCOOP_WITNESS_KEY", settings().secret_key.get_secret_value())
+    settings.cache_clear()
+    with transaction() as session:
+        witnessing.add_log(session, str(ANOTHERS_LOG.verifier), house.clock.now())
+    keys = [key.verifier for key in witnessing.own_keys(settings())]
+    return Witness(keys[0].name, tuple(keys), str(house.client.base_url.join("/witness")))
+
+
+def require_known_once(house: House, size: int) -> None:
+    """The witness knows so much of the log, and holds nothing against it."""
+    assert house.rows("select size from coop.witnessed_log") == [(size,)]
+    assert house.rows("select 1 from coop.log_evidence") == []
+
+
+@external_write("head of another's log, cosigned")
+def test_head_cosigned(house: House, failure: Failure, monkeypatch: pytest.MonkeyPatch) -> None:
+    witness = become_a_witness(house, monkeypatch)
+
+    def ask(old: int) -> Response:
+        return house.client.post("/witness/add-checkpoint", content=f"old {old}\n\n{A_HEAD}".encode())
+
+    trap = failure.at_commit(house.postgres, of=b"UPDATE coop.witnessed_log")
+    require_database_away(ask(0))
+    assert trap.wait(TRAP_S_MAX)
+    require_known_once(house, 7 if failure is Failure.APPLIED else 0)
+
+    again = ask(0)
+    if failure is Failure.APPLIED:
+        assert (again.status_code, again.content) == (409, b"7\n")
+        again = ask(7)
+    assert len(cosigned(again.content, A_HEAD, witness.keys)) == len(witness.keys)
+    require_known_once(house, 7)
+
+
+@external_write("cosignature asked of a witness")
+def test_cosignature_asked(house: House, failure: Failure, monkeypatch: pytest.MonkeyPatch) -> None:
+    witness = become_a_witness(house, monkeypatch)
+    with FaultyProxy.before(witness.url) as wire:
+
+        def ask(known: dict[str, int]) -> Gathered:
+            there = replace(witness, url=wire.instead_in(witness.url))
+            return cosignatures(str(A_HEAD), lambda _: [], [there], known, TRAP_S_MAX)
+
+        trap = failure.at(wire, ADD_CHECKPOINT)
+        lost = ask({})
+        assert (lost.lines, set(lost.failures), trap.cuts) == ([], {witness.name}, 1)
+        require_known_once(house, 7 if failure is Failure.APPLIED else 0)
+
+        wire.pass_on()
+        again = ask(lost.sizes)
+        assert (again.cosigned_by, again.sizes) == ({witness.name}, {witness.name: 7})
+        assert again.failures == {}
+        require_known_once(house, 7)
