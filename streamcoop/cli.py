@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 from ledger.errors import DomainError
 from ledger.store import terms
 from ledger.store.checking import Report, add_up_books
+from ledger.verify.command import verify_command
 from streamcoop import migrate as migrations
 from streamcoop.accounts import service as accounts
 from streamcoop.clock import now
@@ -209,7 +210,7 @@ def demo(
     sys.exit(0 if outcome.books_balanced else 1)
 
 
-for command in (backup_command, restore_command, read_only_command, witness_command):
+for command in (backup_command, restore_command, read_only_command, verify_command, witness_command):
     main.add_command(command)
 
 

@@ -145,6 +145,7 @@ class Audit:
         self.keys = list(keys)
         self.all_keys = set(self.keys)
         self._pinned = set(self.keys)
+        self._doubts: list[tuple[int, str]] = []
         self.founding: Entry = {}
         self.calendar = Calendar()
         self._price = CreditPrice(1_000_000)
@@ -221,6 +222,8 @@ class Audit:
         if self._ballot:
             self._count_ballot(self._ballot)
         self._end_batch()
+        for at, said in self._doubts:
+            self._wrong("keys", said, at=at)
 
     def _wrong(self, check: str, what: str, expected: object = "", found: object = "", at: int | None = None) -> None:
         self._findings.add(check, self.at if at is None else at, what, expected, found)
@@ -328,11 +331,13 @@ class Audit:
         origin = self.founding.get("origin", "")
         try:
             new = rotation.keys_of(origin, entry["keys"])
-            # Whoever was told a later key knows nothing of the earlier ones; that key's head vouches for this entry.
             if not self._pinned.intersection(new):
                 rotation.handed_over(origin, entry["keys"], entry["signatures"], self.keys)
+            else:
+                # Who was told a later key knows none of the earlier: its signature on the head vouches for this entry.
+                self._doubts.clear()
         except NoteRefused as refused:
-            self._wrong("keys", f"the log's keys were not handed over as they should be: {refused}")
+            self._doubts.append((self.at, f"the log's keys were not handed over as they should be: {refused}"))
             return
         self.keys = new
         self.all_keys.update(new)
