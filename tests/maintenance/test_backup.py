@@ -164,6 +164,22 @@ def test_nobody_else_may_read_a_backup(taken: Path) -> None:
         assert secret.stat().st_mode & 0o777 == PRIVATE_FILE_MODE
 
 
+def test_a_backup_leaves_out_the_key_that_must_not_be_used_with_what_it_knows(coop: SmallCoop, tmp_path: Path) -> None:
+    """A witness that has forgotten heads it cosigned could cosign a fork."""
+    places = plan.Places(coop.settings.data_dir)
+    places.secrets.mkdir(exist_ok=True)
+    kept = [places.witness_key, places.secrets / "operator_password"]
+    for path in kept:
+        path.write_text("secret\n", encoding="utf-8")
+    try:
+        coop.back_up(tmp_path / "backup")
+    finally:
+        for path in kept:
+            path.unlink()
+    taken = {path.name for path in (tmp_path / "backup" / manifest.SECRETS).iterdir()}
+    assert taken == {"operator_password", "secret_key"}
+
+
 def test_a_backup_takes_no_room_for_objects_on_the_same_disk(coop: SmallCoop, taken: Path) -> None:
     linked = taken / manifest.OBJECTS / original_key(coop.track)
     assert linked.stat().st_ino == coop.original().stat().st_ino

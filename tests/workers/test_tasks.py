@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -163,7 +164,8 @@ def test_beat_asks_for_tasks_that_exist_and_that_a_worker_takes() -> None:
     ours = [name for name in app.tasks if name.startswith("workers.")]
     queues = {app.amqp.router.route({}, name)["queue"].name for name in ours} | {app.conf.task_default_queue}
     places = Places(Path("/nowhere"))
-    setup = Setup(places, Credentials("", "", "", "", "", False), "127.0.0.1", 1, 2)
+    credentials = Credentials(**dict.fromkeys((each.name for each in fields(Credentials)), ""))
+    setup = Setup(places, credentials, "127.0.0.1", 1, 2)
     embedded = [list(command) for command in service_commands(setup).workers.values()]
     composed = [
         service["command"].split()
