@@ -1,6 +1,7 @@
 """Every table of the service, so that migrations know them all."""
 
 from streamcoop.accounts import models as accounts
+from streamcoop.anchoring import models as anchoring
 from streamcoop.catalogue import models as catalogue
 from streamcoop.governance import models as governance
 from streamcoop.membership import models as membership
@@ -11,6 +12,7 @@ from streamcoop.witness import models as witness
 
 __all__ = [
     "accounts",
+    "anchoring",
     "catalogue",
     "governance",
     "membership",

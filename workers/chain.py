@@ -1,4 +1,4 @@
-"""What touches the chain: admitting members, reading the weights of ballots, counting those that are over.
+"""What touches the chain: admitting members, reading the weights of ballots, counting those that are over, anchoring.
 
 No step holds a database transaction while it waits for a node. Whatever a step finds done already,
 by itself before it was killed or by another worker at the same time, it leaves as it is.
@@ -28,7 +28,7 @@ from streamcoop.governance.models import OPEN, PREPARING
 from streamcoop.membership import service as membership
 from streamcoop.membership.models import INTENDED, SENT
 from streamcoop.settings import settings
-from workers import transactions
+from workers import anchors, transactions
 from workers.app import app
 from workers.transactions import INTEND_TRIES_MAX, NODE_TIMEOUT_S
 
@@ -78,6 +78,7 @@ def sweep() -> None:
         for ballot_id in preparing:
             open_with_weights(ballot_id)
         _carry_all(admissions)
+        anchors.carry_due()
 
 
 @contextmanager

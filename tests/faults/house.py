@@ -38,8 +38,9 @@ from streamcoop.operations import sampling
 from streamcoop.settings import settings
 from tests.adapters.s3_server import KEY_ID, SECRET, S3Server, own_bucket, running_s3
 from tests.conftest import Database
+from tests.embedded.chain_process import LOG_ORIGIN
 from tests.faults.proxy import PG_COMMIT, FaultyProxy, Trap
-from tests.membership.coop import Chain, deploy
+from tests.membership.coop import Chain, deploy, deploy_anchors
 
 REQUEST_S_MAX = 60
 TRAP_S_MAX = 30.0
@@ -93,6 +94,7 @@ class Workers:
     credits: ModuleType
     royalties: ModuleType
     chain: ModuleType
+    anchors: ModuleType
 
 
 @dataclass
@@ -244,6 +246,8 @@ def house(
             "CHAIN_RPC_URL": chain_proxy.instead_in(chain.process.rpc_url),
             "CHAIN_ID": str(chain.process.chain_id),
             "MEMBERSHIP_CONTRACT": deploy(chain),
+            "ANCHOR_CONTRACT": deploy_anchors(chain),
+            "LOG_ORIGIN": LOG_ORIGIN,
             "REGISTRAR_KEY": f"0x{chain.registrar.key.hex()}",
             "SECRET_KEY": base64.b64encode(bytes(range(32))).decode(),
         }
@@ -262,12 +266,12 @@ def house(
 
 
 def _workers(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Workers:
-    from workers import chain, credits, media, royalties  # they read the settings
+    from workers import anchors, chain, credits, media, royalties  # they read the settings
 
     media._store.cache_clear()
-    for each in (chain, credits, media, royalties):
+    for each in (anchors, chain, credits, media, royalties):
         monkeypatch.setattr(each, "now", clock.now)
-    return Workers(media, credits, royalties, chain)
+    return Workers(media, credits, royalties, chain, anchors)
 
 
 @contextmanager

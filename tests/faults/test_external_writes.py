@@ -26,8 +26,10 @@ from ledger.store import posting
 from ledger.store.posting import Transfer
 from ledger.witness import Witness, cosigned
 from streamcoop import work
+from streamcoop.adapters.anchors import Anchors
 from streamcoop.adapters.objects import S3_ATTEMPTS_MAX
 from streamcoop.adapters.witnesses import Gathered, cosignatures
+from streamcoop.anchoring import service as anchoring
 from streamcoop.database import engine, transaction
 from streamcoop.settings import settings
 from streamcoop.witness import service as witnessing
@@ -49,6 +51,9 @@ VISIBLE_AGAIN_S = 1
 FIRST_PRICE_MICRO = 2_000
 MINOR_MICRO = 10_000
 OWED_MICRO = 50_000_000
+EPOCH = 24_323
+HEAD = (1_000, b"\x11" * 32, 900_000_000, 600_000_000)
+"""Size, root, gross and royalties."""
 
 Test = Callable[[House, Failure], None]
 WRITES: set[str] = set()
@@ -365,6 +370,64 @@ def test_steps_of_an_admission(house: House, failure: Failure, step: str) -> Non
     house.mend()
     house.workers.chain.sweep()
     require_admitted_once(house, member_id)
+
+
+def an_anchor(house: House) -> int:
+    """An epoch that is to be anchored."""
+    with transaction() as session:
+        anchoring.intend_anchor(session, EPOCH, *HEAD, house.clock.now())
+    return EPOCH
+
+
+def require_anchored_once(house: House, epoch: int) -> None:
+    """The contract has it, and so has the service, by one transaction that took effect."""
+    assert house.rows("select held_up_by from coop.anchor where confirmed_at is not null") == [(None,)]
+    states = house.rows("select state from coop.chain_transaction where purpose = 'anchor'")
+    assert [state for (state,) in states if state != "failed"] == ["confirmed"]
+    (record,) = anchors(house).records()
+    assert record.epoch == epoch
+    assert (record.size, record.root, record.gross_micro, record.royalties_micro) == HEAD
+
+
+def anchors(house: House) -> Anchors:
+    connected: Anchors = house.workers.anchors.anchors(settings().anchor_contract)
+    return connected
+
+
+@external_write("anchor sent to the chain")
+def test_anchor(house: House, failure: Failure) -> None:
+    epoch = an_anchor(house)
+    trap = failure.at(house.chain, SEND_RAW)
+    house.workers.chain.sweep()
+    assert trap.cuts >= 1
+    ((held_up_by, confirmed_at),) = house.rows("select held_up_by, confirmed_at from coop.anchor")
+    assert (bool(held_up_by), confirmed_at) == (True, None)
+
+    house.mend()
+    house.workers.chain.sweep()
+    require_anchored_once(house, epoch)
+
+
+@pytest.mark.parametrize("step", ["stored", "sent", "confirmed"])
+@external_write("steps of an anchor")
+def test_steps_of_an_anchor(house: House, failure: Failure, step: str) -> None:
+    commits_before = {"stored": 2, "sent": 4, "confirmed": 6}[step]  # as those of an admission
+    epoch = an_anchor(house)
+    contract = anchors(house)
+    trap = failure.at_commit(house.postgres, after=commits_before)
+    with pytest.raises(OperationalError):
+        house.workers.anchors.carry(contract, epoch)
+    assert trap.wait(TRAP_S_MAX)
+    written = {
+        "stored": "select 1 from coop.chain_transaction",
+        "sent": "select 1 from coop.chain_transaction where sent_at is not null",
+        "confirmed": "select 1 from coop.anchor where confirmed_at is not null",
+    }[step]
+    assert len(house.rows(written)) == (failure is Failure.APPLIED)
+
+    house.mend()
+    house.workers.chain.sweep()
+    require_anchored_once(house, epoch)
 
 
 @external_write("result of a ballot")

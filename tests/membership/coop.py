@@ -29,6 +29,7 @@ from streamcoop.accounts import models as account_tables
 from streamcoop.accounts import routes as accounts
 from streamcoop.accounts import service as accounts_service
 from streamcoop.accounts.principals import SCOPES, PrincipalCache
+from streamcoop.adapters.anchors import Anchors, origin_hash
 from streamcoop.adapters.members import Membership
 from streamcoop.database import _engine, async_pool, engine, transaction
 from streamcoop.governance import models as ballot_tables
@@ -38,7 +39,7 @@ from streamcoop.membership import routes as membership
 from streamcoop.settings import settings
 from streamcoop.traffic import Allowance
 from tests.conftest import Database
-from tests.embedded.chain_process import ChainProcess, running_chain, write_key
+from tests.embedded.chain_process import LOG_ORIGIN, ChainProcess, running_chain, write_key
 from tests.membership.node import Node, standing_before
 
 TABLES = (
@@ -179,10 +180,12 @@ def coop(chain: Chain, database: Database, tmp_path: Path, monkeypatch: pytest.M
     with standing_before(chain.process.rpc_url) as node:
         _configure(monkeypatch, chain, database, node, contract, tmp_path)
         with _own_connections(database):
-            from workers import chain as worker  # here, because it reads the settings
+            from workers import anchors  # here, because they read the settings
+            from workers import chain as worker
 
             standing = Clock()
-            monkeypatch.setattr(worker, "now", standing.now)
+            for each in (anchors, worker):
+                monkeypatch.setattr(each, "now", standing.now)
             with transaction() as session:
                 migrate.found(session, settings(), standing.now())
             with _serving(_app(standing)) as client:
@@ -191,9 +194,19 @@ def coop(chain: Chain, database: Database, tmp_path: Path, monkeypatch: pytest.M
 
 def deploy(chain: Chain) -> str:
     """A new membership contract's address."""
-    compiled = json.loads(Membership.file.read_text(encoding="utf-8"))
+    return _deployed(chain, Membership.file, chain.registrar.address)
+
+
+def deploy_anchors(chain: Chain) -> str:
+    """The address of a new contract for the anchors of LOG_ORIGIN."""
+    registrar = chain.registrar.address
+    return _deployed(chain, Anchors.file, registrar, registrar, origin_hash(LOG_ORIGIN))
+
+
+def _deployed(chain: Chain, artifact: Path, *arguments: Any) -> str:
+    compiled = json.loads(artifact.read_text(encoding="utf-8"))
     web3 = Web3(HTTPProvider(chain.process.rpc_url))
-    new = web3.eth.contract(abi=compiled["abi"], bytecode=compiled["bytecode"]).constructor(chain.registrar.address)
+    new = web3.eth.contract(abi=compiled["abi"], bytecode=compiled["bytecode"]).constructor(*arguments)
     nonce = web3.eth.get_transaction_count(chain.registrar.address)
     signed = chain.registrar.sign_transaction(
         new.build_transaction({"from": chain.registrar.address, "nonce": nonce})  # type: ignore[arg-type]
