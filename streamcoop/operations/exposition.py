@@ -33,6 +33,7 @@ GAUGES: dict[str, tuple[str, str | None]] = {
     "streamcoop_chain_head_block": ("Number of the newest block the node knows.", None),
     "streamcoop_chain_head_age_seconds": ("Age of that block by the clock on the wall.", None),
     "streamcoop_chain_work": ("Work that waits for the chain.", "kind"),
+    "streamcoop_anchors_oldest_age_seconds": ("How long the oldest epoch waits to be anchored for good.", None),
     "streamcoop_recordings_waiting": ("Uploads that are not ready to be played.", None),
     "streamcoop_recordings_oldest_age_seconds": ("Age of the oldest of them.", None),
     "streamcoop_payouts": ("Payouts under way.", "state"),
@@ -74,6 +75,7 @@ def _tell_database(told: Figures, standing: Standing, at: datetime) -> None:
         "streamcoop_epoch_first_open": epochs.first_open,
         "streamcoop_epoch_close_overdue_seconds": _seconds(epochs.overdue),
         "streamcoop_late_tracks": epochs.late_tracks,
+        "streamcoop_anchors_oldest_age_seconds": _seconds(standing.oldest_anchor),
         "streamcoop_recordings_waiting": standing.recordings_waiting,
         "streamcoop_recordings_oldest_age_seconds": _seconds(standing.oldest_recording),
     }
@@ -86,6 +88,7 @@ def _tell_database(told: Figures, standing: Standing, at: datetime) -> None:
         "admissions": standing.admissions,
         "admissions-held-up": standing.admissions_held_up,
         "ballots": standing.ballots_waiting,
+        "anchors": standing.anchors,
     }
     for state in _PAYOUT_STATES:
         count, oldest = standing.payouts.get(state, (0, None))

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from ledger.epochs import Calendar
 from ledger.store import closing, settling, terms
 from streamcoop.adapters.objects import open_store
+from streamcoop.anchoring import service as anchoring
 from streamcoop.catalogue import rendering
 from streamcoop.database import with_driver
 from streamcoop.governance import service as governance
@@ -72,6 +73,8 @@ class Standing:
     admissions: int
     admissions_held_up: int
     ballots_waiting: int
+    anchors: int
+    oldest_anchor: timedelta
     recordings_waiting: int
     oldest_recording: timedelta
     payouts: dict[str, tuple[int, datetime]]
@@ -130,7 +133,7 @@ class _Question(Generic[Answer]):
 
 def look(configured: Settings, now: datetime) -> Picture:
     """The picture as of `now`, within about LOOK_S_MAX. Raises nothing."""
-    database = _Question(lambda: _ask_database(configured, lambda conn: standing(conn, now)))
+    database = _Question(lambda: _ask_database(configured, lambda conn: standing(conn, configured, now)))
     queues = _Question(lambda: broker.queues(configured.broker_url.get_secret_value(), PART_S_MAX))
     chain = _Question(lambda: head(configured.chain_rpc_url))
     objects = _Question(lambda: open_store(configured).exists(_NO_OBJECT) in (True, False))
@@ -154,11 +157,13 @@ def _ask_database(configured: Settings, ask: Callable[[Connection], Answer]) -> 
         return ask(conn)
 
 
-def standing(conn: Connection, now: datetime) -> Standing:
+def standing(conn: Connection, configured: Settings, now: datetime) -> Standing:
     """What the database tells of the service."""
     count, oldest = settling.unsettled(conn)
     with Session(conn) as session:
         admissions, held_up = membership.waiting(session)
+        # Where no contract is named, anchors wait for one, and nothing is amiss.
+        anchors, intended_at = anchoring.waiting(session) if configured.anchor_contract else (0, None)
         recordings, uploaded_at = rendering.unfinished(session, COUNT_MAX)
         return Standing(
             unsettled_plays=count,
@@ -167,6 +172,8 @@ def standing(conn: Connection, now: datetime) -> Standing:
             admissions=admissions,
             admissions_held_up=held_up,
             ballots_waiting=len(governance.in_preparation(session)) + len(governance.due(session, now)),
+            anchors=anchors,
+            oldest_anchor=now - intended_at if intended_at else timedelta(),
             recordings_waiting=recordings,
             oldest_recording=now - uploaded_at if uploaded_at else timedelta(),
             payouts=payouts.under_way(session),

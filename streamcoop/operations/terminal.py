@@ -21,6 +21,7 @@ CLOSE_OVERDUE_MAX = timedelta(minutes=15)
 QUEUE_AGE_MAX = timedelta(minutes=10)
 QUEUE_MESSAGES_MAX = 1_000
 RECORDING_AGE_MAX = timedelta(hours=1)
+ANCHOR_AGE_MAX = timedelta(hours=2)
 PAYOUT_AGE_MAX = timedelta(days=7)
 BOOKS_CHECK_AGE_MAX = timedelta(hours=3)
 
@@ -120,6 +121,13 @@ def _database(standing: Standing, minute: LastMinute | Away, at: datetime) -> li
             "members",
             f"{admissions}; {standing.ballots_waiting:,} ballots wait for the chain",
             not standing.admissions_held_up,
+        ),
+        _judged(
+            "anchors",
+            f"{standing.anchors:,} epochs wait to be anchored, the oldest for {_span(standing.oldest_anchor)}"
+            if standing.anchors
+            else "nothing waits",
+            standing.oldest_anchor <= ANCHOR_AGE_MAX,
         ),
         _payouts(standing, at),
         _books(standing, at),

@@ -94,6 +94,7 @@ def test_the_terminal_draws_the_line_where_the_rules_do(rules: list[dict[str, An
         "QueueStuck": terminal.QUEUE_AGE_MAX.total_seconds(),
         "RenderingFails": terminal.RECORDING_AGE_MAX.total_seconds(),
         "BooksNotChecked": terminal.BOOKS_CHECK_AGE_MAX.total_seconds(),
+        "AnchorsBehind": terminal.ANCHOR_AGE_MAX.total_seconds(),
         "PayoutsOld": terminal.PAYOUT_AGE_MAX.total_seconds(),
     }
     for rule in rules:
