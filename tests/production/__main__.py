@@ -18,11 +18,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from eth_account import Account
 from web3 import HTTPProvider, Web3
 
+from streamcoop.adapters.anchors import Anchors, origin_hash
 from streamcoop.adapters.members import Membership
 from streamcoop.embedded import plan, ports, process, supervisor
 from streamcoop.embedded.crew import Crew, NotReady, Part, StopAsked, command_launcher
@@ -121,6 +123,7 @@ def _make_secrets(site: Site) -> None:
         "STREAMCOOP_SECRET_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
         "STREAMCOOP_REGISTRAR_KEY": f"0x{secrets.token_hex(32)}",
         "STREAMCOOP_PUBLIC_ADDRESS": site.address,
+        "STREAMCOOP_LOG_ORIGIN": "log.streamcoop.example",
         "OPERATOR_EMAIL": OPERATOR_EMAIL,
     }
     site.places.secrets.mkdir(mode=0o700)
@@ -162,8 +165,7 @@ def _start_parts(crew: Crew, site: Site) -> None:
     init = {name: compose.interpolated(value, site.values) for name, value in _composed("postgres").items()}
     postgres.make_roles(cluster, init)
     _wait(crew, "anvil", lambda: _listens(chain_port))
-    contract = _deploy(f"http://{LOOPBACK}:{chain_port}", site.values["STREAMCOOP_REGISTRAR_KEY"])
-    site.values["STREAMCOOP_MEMBERSHIP_CONTRACT"] = contract
+    _deploy(site, f"http://{LOOPBACK}:{chain_port}")
     _wait(crew, "SeaweedFS", lambda: _listens(s3_port))
     _wait(crew, "RabbitMQ", lambda: _listens(broker.port))
 
@@ -203,16 +205,23 @@ def anvil_package() -> str:
     return f"@foundry-rs/anvil@{pinned['optionalDependencies']['@foundry-rs/anvil-linux-amd64']}"
 
 
-def _deploy(rpc_url: str, registrar_key: str) -> str:
-    """The membership contract on a chain for development, whose registrar can pay for admissions."""
+def _deploy(site: Site, rpc_url: str) -> None:
+    """The contracts on a chain for development, whose registrar can pay for admissions and anchors."""
     web3 = Web3(HTTPProvider(rpc_url))
-    treasurer, registrar = web3.eth.accounts[0], Account.from_key(registrar_key).address
+    treasurer = web3.eth.accounts[0]
+    registrar = Account.from_key(site.values["STREAMCOOP_REGISTRAR_KEY"]).address
     given = web3.eth.send_transaction({"from": treasurer, "to": registrar, "value": REGISTRAR_WEI})
     web3.eth.wait_for_transaction_receipt(given)
-    artifact = json.loads(Membership.file.read_text(encoding="utf-8"))
-    contract = web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
-    receipt = web3.eth.wait_for_transaction_receipt(contract.constructor(registrar).transact({"from": treasurer}))
-    return str(receipt["contractAddress"])
+    origin = origin_hash(site.values["STREAMCOOP_LOG_ORIGIN"])
+    deployments: dict[str, tuple[Path, tuple[Any, ...]]] = {
+        "STREAMCOOP_MEMBERSHIP_CONTRACT": (Membership.file, (registrar,)),
+        "STREAMCOOP_ANCHOR_CONTRACT": (Anchors.file, (treasurer, registrar, origin)),
+    }
+    for setting, (file, arguments) in deployments.items():
+        artifact = json.loads(file.read_text(encoding="utf-8"))
+        contract = web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"]).constructor(*arguments)
+        receipt = web3.eth.wait_for_transaction_receipt(contract.transact({"from": treasurer}))
+        site.values[setting] = str(receipt["contractAddress"])
 
 
 def _start_service(crew: Crew, site: Site) -> None:
