@@ -14,11 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ledger.errors import DomainError
-from ledger.note import NOTE_BYTES_MAX, VerifierKey, parse_verifier_key
+from ledger.note import NOTE_BYTES_MAX, VerifierKey, parse_checkpoint, parse_verifier_key
 from ledger.verify import run
-from ledger.verify.memory import EVIDENCE_BYTES_MAX, Memory, default_folder, parse_evidence, verify_evidence
+from ledger.verify.memory import EVIDENCE_BYTES_MAX, Memory, default_folder
 from ledger.verify.reading import WHOLE_S_MAX, Unreadable, open_log
 from ledger.verify.report import DOES_NOT_HOLD, HOLDS, UNREADABLE, EpochTotals, Report, label, money
+from ledger.witness import parse_evidence, verify_fork
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 # Enough to tell payees apart on a screen; the JSON report has all.
@@ -69,11 +70,11 @@ def verify_command(
 ) -> None:
     """Read a co-op's published log and recompute all of it.
 
-    ADDRESS|FOLDER is where `checkpoint` is found, or a file of evidence of a fork. Exit status 0 only if all holds, 1
-    if something does not, 2 if the log could not be read.
+    ADDRESS|FOLDER is where `checkpoint` is found, or a file of evidence: then 0 says that it shows a fork. Exit status
+    0 only if all holds, 1 if something does not, 2 if the log could not be read.
     """
     if Path(where).is_file():
-        sys.exit(_show_evidence(Path(where)))
+        sys.exit(_show_evidence(Path(where), keys, Memory(state or default_folder())))
     note = None if founding is None else _read(founding, NOTE_BYTES_MAX)
     asked = run.Asked(keys, note, witnesses, witnesses_needed, receipts, all_receipts, epoch)
     try:
@@ -94,12 +95,16 @@ def _read(file: Path, bytes_max: int) -> bytes:
         return opened.read(bytes_max + 1)
 
 
-def _show_evidence(file: Path) -> int:
+def _show_evidence(file: Path, keys: tuple[VerifierKey, ...], memory: Memory) -> int:
+    """Whether a file shows that a log has forked, by keys that were given or remembered."""
     try:
-        click.echo(verify_evidence(parse_evidence(_read(file, EVIDENCE_BYTES_MAX))))
-    except DomainError as refused:
-        click.echo(f"This shows nothing: {refused}")
+        evidence = parse_evidence(_read(file, EVIDENCE_BYTES_MAX).decode())
+        first, second = (parse_checkpoint(note.text) for note in (evidence.first, evidence.second))
+        verify_fork(str(evidence), keys or memory.keys(first.origin))
+    except (DomainError, UnicodeDecodeError) as refused:
+        click.echo(f"This shows no fork: {refused}")
         return DOES_NOT_HOLD
+    click.echo(f"{first.origin} signed a log of {first.size} entries and one of {second.size}, and they are not one.")
     return HOLDS
 
 

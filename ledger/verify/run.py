@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ledger import founding as foundings
@@ -18,17 +18,17 @@ from ledger.note import (
     VerifierKey,
     parse_checkpoint,
     parse_note,
-    parse_verifier_key,
     verified,
 )
 from ledger.tiles import TiledTree
 from ledger.verify import memory as memories
 from ledger.verify.audit import Audit
-from ledger.verify.memory import Evidence, Memory, verify_evidence
+from ledger.verify.memory import Memory
 from ledger.verify.reading import CHECKPOINT, Log, Unreadable
 from ledger.verify.receipts import Collection, Held, collect
 from ledger.verify.report import Report
 from ledger.verify.tree import Walk
+from ledger.witness import COSIGNING, Evidence, verify_fork
 
 Progress = Callable[[int, int], None]
 """(entries checked, entries in all)."""
@@ -166,9 +166,8 @@ class _Run:
         return founding
 
     def _remembered_keys(self, origin: str) -> tuple[VerifierKey, ...]:
-        kept = None if self._memory is None else self._memory.recall(origin, memories.KEYS)
         try:
-            return () if kept is None else tuple(map(parse_verifier_key, kept.decode().splitlines()))
+            return () if self._memory is None else self._memory.keys(origin)
         except (NoteRefused, UnicodeDecodeError) as refused:
             raise Unreadable(reason="the keys that were remembered cannot be read") from refused
 
@@ -223,7 +222,8 @@ class _Run:
 
     def _count_witnesses(self, note: Note, founding: FoundingNote | None) -> None:
         asked, report = self._asked, self._report
-        witnesses = asked.witnesses or (founding.witnesses if founding else ())
+        named = asked.witnesses or (founding.witnesses if founding else ())
+        witnesses = [key for key in named if key.type in COSIGNING]
         needed = asked.witnesses_needed
         if needed is None:
             needed = founding.witnesses_needed if founding and not asked.witnesses else 0
@@ -265,26 +265,27 @@ class _Run:
         self._keep_evidence(before[0], now, audit, walk)
 
     def _keep_evidence(self, earlier: str, now: tuple[str, Checkpoint], audit: Audit, walk: Walk) -> None:
-        """Keep what others can check, if it can be made and shows what it should."""
-        written, head = now
-        keys = tuple(sorted(map(str, audit.all_keys)))
-        old = parse_checkpoint(parse_note(earlier.encode()).text)
-        tree = TiledTree(head.size, self._log.read)
+        """Keep two heads of which no log has both, or was not to show one after the other; and what shows it."""
+        seen, shown, head = parse_note(earlier.encode()), parse_note(now[0].encode()), now[1]
+        old = parse_checkpoint(seen.text)
+        evidence = Evidence(shown, seen) if head.size < old.size else Evidence(seen, shown)
         try:
-            if head.size < old.size:
-                evidence = Evidence(memories.ROLLBACK, earlier, written, keys)
-            else:
-                evidence = memories.fork(
-                    earlier, written, keys, walk.roots[old.size], lambda m, n: consistency_proof(m, n, tree.subtree)
-                )
-            said = verify_evidence(evidence)
+            if old.size < head.size:
+                tree = TiledTree(head.size, self._log.read)
+                proof = tuple(consistency_proof(old.size, head.size, tree.subtree))
+                evidence = replace(evidence, earlier=walk.roots[old.size], proof=proof)
+            if head.size >= old.size:
+                verify_fork(str(evidence), audit.all_keys)
         except (DomainError, FileNotFoundError) as refused:
             self._report.evidence.append(f"none could be made: {refused}")
             return
+        said = "shows the fork to anybody who knows the log's keys"
+        if head.size < old.size:
+            said = "shows both heads; that the longer was seen first, whoever saw it has to be believed"
         if self._memory is None:
             self._report.evidence.append(f"{said}; not kept, since nothing is remembered")
             return
-        path = self._memory.keep(head.origin, evidence.name, evidence.written)
+        path = self._memory.keep_evidence(head.origin, str(evidence))
         self._report.evidence.append(f"{said}; kept in {path}")
 
     def _remember(

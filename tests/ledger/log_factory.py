@@ -147,7 +147,8 @@ class Maker:
         self._pending: dict[tuple[int, UUID], int] = {}
         self._told: dict[str, list[Entry]] = {}
         self._ballots: list[Named] = []
-        self._last_seal: EntryOrNone = None
+        # Of the last seal its batch, and the bank then.
+        self._last_seal: tuple[int, int] | None = None
         self.entries.append((entries.FOUNDING, self._founding()))
 
     def id(self) -> UUID:
@@ -411,9 +412,6 @@ class Maker:
             self.wallets[listener] = Wallet(wallet.closing_micro)
         sums = {name: sum(leaf.amounts[n] for leaf in leaves) for n, name in enumerate(entries.WALLETS_TREE.amounts)}
         return {**sums, **self._tree(entries.WALLETS_TREE, leaves)}
-
-
-EntryOrNone = tuple[int, int] | None
 
 
 def sealed(shared: Sequence[Entry]) -> Entry:

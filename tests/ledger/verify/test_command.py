@@ -147,15 +147,19 @@ def test_evidence_of_a_fork_is_checked_by_whoever_is_given_it(tmp_path: Path, st
     publish(tmp_path / "log", story(2).entries)
     told = verify(tmp_path / "log")
     assert told.exit_code == 1
-    (evidence,) = state.rglob("evidence-*.json")
+    (evidence,) = state.rglob("evidence-*.txt")
     assert str(evidence) in told.output
     shown = verify(evidence)
-    assert (shown.exit_code, shown.output) == (0, "coop.example/log signed two logs of 41 entries\n")
-    text = json.loads(evidence.read_text(encoding="utf-8"))
-    evidence.write_text(json.dumps(text | {"later": text["earlier"]}), encoding="utf-8")
-    assert verify(evidence).exit_code == 1
-    evidence.write_text("{}", encoding="utf-8")
-    assert verify(evidence).output.startswith("This shows nothing")
+    sentence = "coop.example/log signed a log of 41 entries and one of 41, and they are not one.\n"
+    assert (shown.exit_code, shown.output) == (0, sentence)
+    other = verify(evidence, "--state", tmp_path / "nothing", f"--key={factory.VERIFIERS[0]}")
+    assert (other.exit_code, other.output) == (0, sentence)
+    for args in (["--state", tmp_path / "nothing"], [f"--key={factory.OFFICERS[0].verifier}"]):
+        assert verify(evidence, *args).exit_code == 1
+    for text in ("{}", "\xff", evidence.read_text(encoding="utf-8").replace("\n41\n", "\n40\n")):
+        evidence.write_text(text, encoding="utf-8")
+        refused = verify(evidence)
+        assert (refused.exit_code, refused.output[:20]) == (1, "This shows no fork: ")
 
 
 def test_a_state_that_cannot_be_kept_is_told(tmp_path: Path) -> None:

@@ -10,12 +10,11 @@ import pytest
 
 from ledger import entries
 from ledger.entries import Entry
-from ledger.errors import ProofRefused
-from ledger.note import parse_checkpoint, parse_note
 from ledger.rates import NetFactors, Rates
 from ledger.royalties import Terms, track_royalties
 from ledger.sumtree import SumTree
-from ledger.verify.memory import FORK, ROLLBACK, Evidence, Memory, parse_evidence, verify_evidence
+from ledger.verify.memory import Memory
+from ledger.witness import EvidenceRefused, parse_evidence, verify_fork
 from tests.ledger import log_factory as factory
 from tests.ledger.log_factory import EPOCH, Named, Play, Story, publish, story
 from tests.ledger.verify.auditing import audit, audit_of, changed, entry_of, keep, place_of, said
@@ -492,11 +491,14 @@ def test_a_rollback_is_seen_and_kept(tmp_path: Path) -> None:
     report = audit(tmp_path / "log", memory)
     assert report.verdict == 1
     assert "ROLLBACK: the log is shorter than it was (expected 41, found 38)" in said(report)
-    (kept,) = (tmp_path / "state").rglob("evidence-rollback-*.json")
+    (kept,) = (tmp_path / "state").rglob("evidence-*.txt")
     assert str(kept) in report.evidence[0]
-    shown = parse_evidence(kept.read_bytes())
-    assert shown.earlier == first.checkpoint
-    assert "has to be believed" in verify_evidence(shown)
+    assert "whoever saw it has to be believed" in report.evidence[0]
+    shown = parse_evidence(kept.read_text(encoding="utf-8"))
+    assert str(shown.second) == first.checkpoint
+    # A log that was shorter once shows nothing to those who did not see the longer one before.
+    with pytest.raises(EvidenceRefused):
+        verify_fork(str(shown), factory.VERIFIERS)
 
 
 @pytest.mark.parametrize("size", [32, 33, 38, 41])
@@ -509,22 +511,10 @@ def test_a_fork_is_seen_and_proven_to_anybody(tmp_path: Path, size: int) -> None
     report = audit(tmp_path / "log", memory)
     assert report.verdict == 1
     assert any("FORK: the log does not begin as it did" in finding for finding in said(report))
-    (kept,) = (tmp_path / "state").rglob("evidence-fork-*.json")
-    assert "signed" in verify_evidence(parse_evidence(kept.read_bytes()))
+    (kept,) = (tmp_path / "state").rglob("evidence-*.txt")
+    assert verify_fork(kept.read_text(encoding="utf-8"), factory.VERIFIERS).shows_a_fork
     # What was seen first stays what is held against the log.
     assert audit(tmp_path / "log", memory).verdict == 1
-
-
-def test_honest_heads_are_evidence_of_nothing(tmp_path: Path) -> None:
-    named = story().entries
-    first, second = publish(tmp_path / "a", named[:20]), publish(tmp_path / "b", named)
-    keys = tuple(map(str, factory.VERIFIERS))
-    path = tuple(one.hex() for one in second.consistency(20))
-    root = parse_checkpoint(parse_note(first.checkpoint.encode()).text).root.hex()
-    for kind in (FORK, ROLLBACK):
-        for earlier, later in ((first, second), (second, second)):
-            with pytest.raises(ProofRefused):
-                verify_evidence(Evidence(kind, earlier.checkpoint, later.checkpoint, keys, root, path))
 
 
 def test_a_receipt_under_another_head_proves_a_fork(tmp_path: Path) -> None:
@@ -534,8 +524,8 @@ def test_a_receipt_under_another_head_proves_a_fork(tmp_path: Path) -> None:
     publish(tmp_path / "two", story(2).entries)
     report = audit(tmp_path / "two", memory, receipts=kept)
     assert "its signed head is of another log than the published one: a fork" in said(report)[0]
-    (found,) = (tmp_path / "state").rglob("evidence-fork-*.json")
-    assert "signed two logs of 41 entries" in verify_evidence(parse_evidence(found.read_bytes()))
+    (found,) = (tmp_path / "state").rglob("evidence-*.txt")
+    assert verify_fork(found.read_text(encoding="utf-8"), factory.VERIFIERS).shows_a_fork
 
 
 # --- What nobody sees ---
