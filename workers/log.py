@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 # A log that was away for long publishes so many batches a tick, and the rest at the next.
 BATCHES_A_TICK_MAX = 50
-_LOG_LOCK = 0x5C_03
+_LOG_LOCK = 0x5C_04
 
 
 @app.task(name="workers.log.publish")
