@@ -182,11 +182,21 @@ class Checkpoint:
 
 def parse_checkpoint(text: str) -> Checkpoint:
     """A checkpoint from the text of a note. Raises NoteRefused, for extension lines too: not every key signs them."""
+    if text.count("\n") > 3:
+        raise NoteRefused(reason="a checkpoint with extension lines")
+    return parse_head(text)
+
+
+def parse_head(text: str) -> Checkpoint:
+    """What a checkpoint says of its tree, whatever its log has put below it. Raises NoteRefused.
+
+    For witnesses, which cosign any log's checkpoints: of extension lines a cosignature says nothing.
+    """
     lines = text.split("\n")
     if len(lines) < 4 or lines[-1]:
         raise NoteRefused(reason="a checkpoint has three lines")
-    if len(lines) > 4:
-        raise NoteRefused(reason="a checkpoint with extension lines")
+    if not all(lines[:-1]):
+        raise NoteRefused(reason="a checkpoint with empty lines")
     origin, size, root = lines[0], number(lines[1]), unb64(lines[2])
     if not origin or len(origin.encode()) > NAME_BYTES_MAX:
         raise NoteRefused(reason="a checkpoint names its log")
@@ -248,9 +258,9 @@ def _message(kind: KeyType, name: str, text: str, time: int) -> bytes:
     if kind is KeyType.ED25519:
         return text.encode()
     if kind is KeyType.ED25519_COSIGNATURE:
-        parse_checkpoint(text)
+        parse_head(text)
         return f"cosignature/v1\ntime {time}\n{text}".encode()
-    head = parse_checkpoint(text)
+    head = parse_head(text)
     signer, origin = name.encode(), head.origin.encode()
     return b"".join(
         [

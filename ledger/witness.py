@@ -28,7 +28,7 @@ from ledger.note import (
     VerifierKey,
     b64,
     number,
-    parse_checkpoint,
+    parse_head,
     parse_note,
     parse_signature,
     parse_verifier_key,
@@ -108,12 +108,12 @@ def _hashes(lines: Sequence[str]) -> tuple[bytes, ...]:
 
 
 def _head(text: str) -> Checkpoint:
-    """A checkpoint, also one of the empty tree with another root: that is well-formed here, and refused as a proof."""
+    """A head, also one of the empty tree with another root: that is well-formed here, and refused as a proof."""
     lines = text.split("\n")
-    if len(lines) == 4 and lines[1] == "0" and len(root := unb64(lines[2])) == HASH_BYTES:
+    if len(lines) > 3 and lines[1] == "0" and len(root := unb64(lines[2])) == HASH_BYTES:
         lines[2] = b64(EMPTY_ROOT)
-        return Checkpoint(parse_checkpoint("\n".join(lines)).origin, 0, root)
-    return parse_checkpoint(text)
+        return Checkpoint(parse_head("\n".join(lines)).origin, 0, root)
+    return parse_head(text)
 
 
 # --- What it answers ---
@@ -302,7 +302,7 @@ def _earlier_root(old: int, size: int, path: Sequence[bytes]) -> bytes | None:
 
 
 def _require_fork(evidence: Evidence) -> None:
-    first, second = parse_checkpoint(evidence.first.text), parse_checkpoint(evidence.second.text)
+    first, second = parse_head(evidence.first.text), parse_head(evidence.second.text)
     if first.origin != second.origin:
         raise EvidenceRefused(reason="heads of two logs")
     if first.size == second.size:

@@ -150,6 +150,22 @@ def test_what_is_no_checkpoint_is_refused(text: str) -> None:
         parse_checkpoint(text)
 
 
+def test_a_cosigner_signs_extension_lines_as_far_as_its_kind_does_and_a_reader_takes_none() -> None:
+    text = f"{HEAD}extension\nanother\n"
+    assert note.parse_head(text) == HEAD
+    for key in KEYS:
+        assert note.verified(note.signed(text, [key], NOW_S), [key.verifier])
+        changed = note.Note(text.replace("another", "other"), note.signed(text, [key], NOW_S).signatures)
+        if key.type is KeyType.ML_DSA_44:
+            assert note.verified(changed, [key.verifier])
+        else:
+            with pytest.raises(NoteRefused, match="does not hold"):
+                note.verified(changed, [key.verifier])
+    for malformed in (f"{HEAD}\n", f"{HEAD}extension\n\n", f"{HEAD}\nextension\n", f"{HEAD}extension"):
+        with pytest.raises(NoteRefused):
+            note.parse_head(malformed)
+
+
 def test_the_smallest_and_largest_checkpoints_are_read_as_they_are_written() -> None:
     for head in (Checkpoint(ORIGIN, 0, EMPTY_ROOT), Checkpoint(ORIGIN, 2**63 - 1, leaf_hash(b""))):
         assert parse_checkpoint(str(head)) == head

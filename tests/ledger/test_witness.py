@@ -185,6 +185,19 @@ def test_a_signature_of_the_logs_that_does_not_hold_spoils_the_others(line: int)
     assert decide(spoilt, known([])).verdict is Verdict.UNSIGNED
 
 
+def test_extension_lines_change_nothing_in_what_a_tree_is() -> None:
+    def with_lines(size: int, *lines: str) -> Note:
+        return note.signed(f"{head(leaves(size))}" + "".join(f"{line}\n" for line in lines), [LOG], NOW_S)
+
+    first = decide(parse_submission(f"old 0\n\n{with_lines(6, 'a', 'b')}".encode()), known([]))
+    assert first.verdict is Verdict.COSIGNED
+    assert first.note == with_lines(6, "a", "b")
+    before = replace(known(leaves(6)), note=first.note)
+    assert decide(parse_submission(f"old 6\n\n{with_lines(6, 'c')}".encode()), before).verdict is Verdict.COSIGNED
+    forked = decide(asked(6, leaves(6, 2), LOG), before)
+    assert verify_fork(str(forked.evidence), KEYS) == forked.evidence
+
+
 def test_the_empty_tree_has_one_root_and_another_is_refused_as_a_proof() -> None:
     assert decide(asked(0, []), known([])).verdict is Verdict.COSIGNED
     other = str(Checkpoint(ORIGIN, 0, leaf_hash(b"")))

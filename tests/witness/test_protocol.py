@@ -146,9 +146,12 @@ def test_a_body_of_another_form_is_a_bad_request(witness: Service, log: Log, bod
     require_refused(witness.add(body + signed), 400)
 
 
-def test_a_checkpoint_with_extension_lines_is_a_bad_request(witness: Service, log: Log) -> None:
-    body = log.asks(0, 5).replace(f"{log.head(5)}", f"{log.head(5)}extension\n")
-    require_refused(witness.add(body), 400)
+def test_a_checkpoint_with_extension_lines_is_cosigned_with_them(witness: Service, log: Log) -> None:
+    ours = note.signed(f"{log.head(5)}extension\n", log.keys, NOW_S)
+    answer = witness.add(f"old 0\n\n{ours}")
+    assert len(cosigned(answer.content, ours, witness.keys)) == 2
+    require_refused(witness.add(f"old 5\n\n{log.signed(5)}".replace(f"{log.head(5)}", f"{log.head(5)}\n")), 400)
+    require_cosigned(witness, log, 5, witness.add(log.asks(5, 5)))
 
 
 def test_bytes_that_are_no_text_are_a_bad_request(witness: Service) -> None:
