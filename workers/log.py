@@ -14,7 +14,7 @@ from streamcoop.database import engine, transaction
 from streamcoop.founded import founded
 from streamcoop.settings import settings
 from streamcoop.transparency import naming, publishing
-from streamcoop.transparency.keys import signing_keys
+from streamcoop.transparency.keys import OtherKeysSign, keyring, signing_keys
 from workers.alone import alone
 from workers.app import app
 
@@ -51,6 +51,9 @@ def publish() -> int:
                 metrics.LOG_STOPPED.set(1)
                 log.critical("the log is not what these rows say: nothing is published", extra={"batch": batch.number})
                 raise
+            except OtherKeysSign as waits:
+                log.warning("log not published", extra={"batch": batch.number, "error": str(waits)})
+                return 0
             except ObjectStoreUnavailable as error:
                 log.warning("log not published", extra={"batch": batch.number, "error": str(error)})
                 return 0
@@ -62,11 +65,12 @@ def publish() -> int:
 def _writer() -> publishing.Writer:
     with transaction() as session:
         origin = naming.name_log(session, settings())
+        keys = keyring(session, signing_keys(settings(), origin))
     return publishing.Writer(
         transaction=transaction,
         engine=engine(),
         store=WatchedStore(open_store(settings())),
-        keys=signing_keys(settings(), origin),
+        keys=keys,
         origin=origin,
         founding=founded(),
         clock=now,

@@ -72,7 +72,9 @@ _CONTENT = text("""
            and not exists (select from ledger.log_split where batch = (select number from open))
            and not exists (select from ledger.tariff where batch = (select number from open))
            and not exists (select from ledger.rates where batch = (select number from open))
-           and not exists (select from ledger.net_factors where batch = (select number from open)),
+           and not exists (select from ledger.net_factors where batch = (select number from open))
+           and not exists (select from ledger.log_attestation where batch = (select number from open))
+           and not exists (select from ledger.log_keys where batch = (select number from open)),
            (select count(*) from (
                 select distinct t.debit_account from ledger.posting p join ledger.transfer t on t.posting_id = p.id
                  where p.batch = (select number from open) and p.kind = 'settling'

@@ -50,7 +50,7 @@ def entries_of(conn: Connection, batch: Batch, origin: str, ballots: Iterable[tu
         yield _told(entries.FOUNDING, _founding(conn, origin))
     opened_at, closed_at = int(batch.opened_at.timestamp()), int(batch.closed_at.timestamp())
     yield _told(entries.BATCH, {"batch": batch.number, "opened_at": opened_at, "closed_at": closed_at})
-    for kind, entry in chain(_terms(conn, batch.number), _music(conn, batch.number)):
+    for kind, entry in chain(_terms(conn, batch.number), _trust(conn, batch.number), _music(conn, batch.number)):
         yield _told(kind, entry)
     yield from _plays(conn, batch.number)
     for kind, entry in chain(_credits(conn, batch.number), _payouts(conn, batch.number), ballots):
@@ -100,6 +100,29 @@ def _terms(conn: Connection, batch: int) -> Iterator[tuple[str, Entry]]:
     for kind, statement in _TERMS.items():
         for row in _rows(conn, f"{statement} where batch = :batch order by version", batch=batch):
             yield kind, dict(row._mapping)
+
+
+def _trust(conn: Connection, batch: int) -> Iterator[tuple[str, Entry]]:
+    for row in _rows(conn, _ATTESTATIONS, batch=batch):
+        yield (
+            entries.ATTESTATION,
+            {
+                "epoch": row.epoch,
+                "batch": row.sealed_in,
+                "bank_micro": row.bank_micro,
+                "officers": row.officers,
+                "signatures": row.signatures,
+            },
+        )
+    for row in _rows(conn, _ROTATION, batch=batch):
+        yield entries.KEYS, {"keys": row.keys, "signatures": row.signatures}
+
+
+_ATTESTATIONS = """
+    select epoch, sealed_in, bank_micro, officers, signatures from ledger.log_attestation
+     where batch = :batch order by epoch
+"""
+_ROTATION = "select keys, signatures from ledger.log_keys where batch = :batch"
 
 
 def _music(conn: Connection, batch: int) -> Iterator[tuple[str, Entry]]:

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from ledger.errors import NoteRefused, TileRefused
-from ledger.note import Checkpoint, Note, SigningKey, signed
+from ledger.note import Checkpoint, Note, signed
 from ledger.store import batches, commitments
 from ledger.store.batches import Batch
 from ledger.store.telling import LEAF, entries_of
@@ -30,6 +30,7 @@ from streamcoop.adapters.objects import ObjectConflict, ObjectMissing, ObjectSto
 from streamcoop.catalogue import lookup
 from streamcoop.governance import service as governance
 from streamcoop.transparency import files
+from streamcoop.transparency.keys import Keyring
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Writer:
     transaction: Transaction
     engine: Engine
     store: ObjectStore
-    keys: Sequence[SigningKey]
+    keys: Keyring
     origin: str
     founding: Founding
     clock: Callable[[], datetime]
@@ -92,14 +93,11 @@ def prepare(writer: Writer, batch: Batch) -> None:
 def publish(writer: Writer, batch: Batch) -> Checkpoint:
     """Publish a batch; the batches before it are published. Safe to repeat and to be killed anywhere.
 
-    Raises LogForked, and ObjectStoreUnavailable.
+    Raises LogForked, OtherKeysSign where it waits for the keys that are to sign it, and ObjectStoreUnavailable.
     """
+    writer.keys.signing(batch.number)
     prepare(writer, batch)
-    first, before = _edge_before(writer, batch.number)
-    note = _signed_before(writer, batch.number)
-    if note is not None:
-        # Whether it leads to that head is seen before a file is written: one that was written is never taken away.
-        _require_same(note[1], _built(writer, batch, _edge_before(writer, batch.number)[1], _write_nothing)[0])
+    first, before = require_unforked(writer, batch)
     try:
         head, places, leaves = _built(writer, batch, before, lambda tile: files.put(writer.store, tile))
         with leaves:
@@ -114,12 +112,28 @@ def publish(writer: Writer, batch: Batch) -> Checkpoint:
     return head
 
 
+def require_unforked(writer: Writer, batch: Batch) -> tuple[int, Edge]:
+    """The size of the log before a batch, and the edge it goes on from.
+
+    Raises LogForked where files are missing, or the batch leads to another head than was signed.
+    """
+    first, before = _edge_before(writer, batch.number)
+    note = _signed_before(writer, batch.number)
+    if note is None:
+        return first, before
+    # This is seen before a file is written: one that was written is never taken away.
+    head, _, leaves = _built(writer, batch, before, _write_nothing)
+    leaves.close()
+    _require_same(note[1], head)
+    return _edge_before(writer, batch.number)
+
+
 def _edge_before(writer: Writer, number: int) -> tuple[int, Edge]:
     """The size of the log before a batch, and the edge it goes on from. Raises LogForked where files are missing."""
     if number == 1:
         return 0, Edge()
     try:
-        _, head = files.read_note(writer.store, files.head_path(number - 1), [key.verifier for key in writer.keys])
+        _, head = files.read_note(writer.store, files.head_path(number - 1), writer.keys.of(number - 1))
         return head.size, read_edge(head.size, files.reader(writer.store))
     except (ObjectMissing, FileNotFoundError, NoteRefused, TileRefused) as missing:
         raise LogForked(f"the log as of batch {number - 1} cannot be read: {missing}") from missing
@@ -127,7 +141,7 @@ def _edge_before(writer: Writer, number: int) -> tuple[int, Edge]:
 
 def _signed_before(writer: Writer, number: int) -> tuple[Note, Checkpoint] | None:
     try:
-        return files.read_note(writer.store, files.head_path(number), [key.verifier for key in writer.keys])
+        return files.read_note(writer.store, files.head_path(number), writer.keys.of(number))
     except ObjectMissing:
         return None
     except NoteRefused as refused:
@@ -204,7 +218,7 @@ _KEEP_PLACES = text("""
 
 def _sign(writer: Writer, number: int, head: Checkpoint) -> Note:
     """The batch's signed head: this one, or the one of the same tree that was signed before."""
-    note = signed(str(head), writer.keys, int(writer.clock().timestamp()))
+    note = signed(str(head), writer.keys.signing(number), int(writer.clock().timestamp()))
     try:
         writer.store.put_bytes(files.key_of(files.head_path(number)), str(note).encode(), files.TEXT)
     except ObjectConflict:
@@ -219,7 +233,7 @@ def _sign(writer: Writer, number: int, head: Checkpoint) -> Note:
 def show(writer: Writer, note: Note, head: Checkpoint) -> None:
     """Put a head where everybody looks, with the cosignatures that were to be had, unless a later one is there."""
     try:
-        _, shown = files.read_note(writer.store, files.CHECKPOINT, [key.verifier for key in writer.keys])
+        _, shown = files.read_note(writer.store, files.CHECKPOINT, writer.keys.all)
     except ObjectMissing:
         pass
     else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -20,7 +20,6 @@ from sqlalchemy.orm import Session
 from ledger import entries, receipts
 from ledger.errors import DomainError
 from ledger.merkle import inclusion_proof
-from ledger.note import SigningKey
 from ledger.store.telling import LEAF
 from ledger.store.terms import Founding
 from ledger.sumtree import Lines, path_of
@@ -29,6 +28,7 @@ from streamcoop.adapters.objects import ObjectStore
 from streamcoop.errors import NotFound
 from streamcoop.problems import register
 from streamcoop.transparency import files
+from streamcoop.transparency.keys import Keyring
 
 # After an epoch's close at the latest everything of it is published; a service that was away has so long to catch up.
 PUBLISHED_WITHIN = timedelta(days=1)
@@ -52,12 +52,12 @@ class Log:
     """The published log, as far as this process may read and sign."""
 
     store: ObjectStore
-    keys: Sequence[SigningKey]
+    keys: Keyring
     origin: str
 
     def proof(self, index: int) -> tuple[bytes, list[bytes], str]:
         """An entry, its path under the head that is shown, and that head's note."""
-        note, head = files.read_note(self.store, files.CHECKPOINT, [key.verifier for key in self.keys])
+        note, head = files.read_note(self.store, files.CHECKPOINT, self.keys.all)
         if index >= head.size:
             raise NotYetTold
         read = files.reader(self.store)
@@ -102,10 +102,12 @@ def play_receipt(session: Session, log: Log, founding: Founding, listener_id: UU
     epoch = max(row.epoch, founding.calendar.epoch_at(row.recorded_at))
     publish_by = founding.may_close_at(epoch) + PUBLISHED_WITHIN
     if row.published_at is None:
-        if not log.keys:
+        if not log.keys.own:
             raise LogNotSigned
+        if not log.keys.is_known:
+            raise NotYetTold
         told = receipts.Promise(log.origin, commitment, row.price_micro, int(publish_by.timestamp()))
-        return PlayReceipt(opening, salt, commitment, publish_by, receipts.promise(told, log.keys), None)
+        return PlayReceipt(opening, salt, commitment, publish_by, receipts.promise(told, log.keys.own), None)
     leaves = b"".join(
         log.store.open_range(
             files.leaves_key(row.batch), row.first_leaf * LEAF.size, (row.first_leaf + row.plays) * LEAF.size
@@ -242,13 +244,15 @@ def payee_receipt(session: Session, log: Log, payee: UUID, split_id: UUID) -> st
     return receipts.build(extra, row.entry, proof, note)
 
 
-# Where a split's entry is follows from the order in which a batch tells: its beginning, terms, tracks, then splits.
+# Where a split's entry is follows from the order in which a batch tells: its beginning, terms, trust, tracks, splits.
 _NAME = text("""
     select p.salt, b.published_at,
            b.first_index + (s.batch = 1)::integer + 1
                + (select count(*) from ledger.tariff t where t.batch = s.batch)
                + (select count(*) from ledger.rates t where t.batch = s.batch)
                + (select count(*) from ledger.net_factors t where t.batch = s.batch)
+               + (select count(*) from ledger.log_attestation t where t.batch = s.batch)
+               + (select count(*) from ledger.log_keys t where t.batch = s.batch)
                + (select count(*) from ledger.log_track t where t.batch = s.batch)
                + (select count(*) from ledger.log_split t where t.batch = s.batch and t.split_id < s.split_id) as entry
       from ledger.log_payee p

@@ -16,7 +16,7 @@ from streamcoop.founded import Founded
 from streamcoop.problems import answers
 from streamcoop.settings import settings
 from streamcoop.transparency import files, naming, receipts
-from streamcoop.transparency.keys import signing_keys
+from streamcoop.transparency.keys import keyring, signing_keys
 from streamcoop.transparency.schemas import Opening, PayeeNameOut, PlayReceiptOut, WalletLineOut
 
 router = APIRouter(tags=["transparency"])
@@ -51,7 +51,7 @@ def log_file(path: str, request: Request) -> Response:
 
 def _log(request: Request, session: Transaction) -> receipts.Log:
     origin = naming.origin(session, settings())
-    return receipts.Log(request.app.state.objects, signing_keys(settings(), origin), origin)
+    return receipts.Log(request.app.state.objects, keyring(session, signing_keys(settings(), origin)), origin)
 
 
 Log = Annotated[receipts.Log, Depends(_log)]

@@ -20,7 +20,7 @@ from streamcoop.adapters.objects import ObjectStore, open_store
 from streamcoop.database import engine, transaction
 from streamcoop.settings import settings
 from streamcoop.transparency import naming, publishing
-from streamcoop.transparency.keys import signing_keys, verifier_keys
+from streamcoop.transparency.keys import keyring, signing_keys, verifier_keys
 from tests.royalties.label import Label, Person
 
 BATCHES_MAX = 1_000
@@ -46,11 +46,12 @@ class Press:
     def writer(self, store: ObjectStore | None = None) -> publishing.Writer:
         with transaction() as session:
             origin = naming.name_log(session, settings())
+            keys = keyring(session, signing_keys(settings(), origin))
         return publishing.Writer(
             transaction=transaction,
             engine=engine(),
             store=store or self.store,
-            keys=signing_keys(settings(), origin),
+            keys=keys,
             origin=origin,
             founding=self.label.founding,
             clock=self.label.clock.now,
