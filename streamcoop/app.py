@@ -34,6 +34,7 @@ from streamcoop.playback.desk import PlaybackDesk
 from streamcoop.royalties import routes as royalties
 from streamcoop.settings import settings
 from streamcoop.traffic import AddressLimit, Allowance, TooManyRequests
+from streamcoop.transparency import routes as transparency
 from streamcoop.wallet import routes as wallet
 from streamcoop.witness import routes as witness
 
@@ -140,6 +141,7 @@ def create_app() -> FastAPI:
         membership,
         governance,
         books,
+        transparency,
         witness,
     )
     for feature in features:

@@ -81,6 +81,9 @@ class Settings(BaseSettings):
         max_length=255,
         description="What the co-op's log is called, for good: an address without its scheme, as log.coop.example.",
     )
+    log_key: SecretStr | None = Field(
+        default=None, description="32 bytes, base64: signs the shared log. Without it nothing is published."
+    )
     witness_key: SecretStr | None = Field(
         default=None, description="32 bytes, base64: cosigns other co-ops' logs. Without it: no witness."
     )
@@ -109,6 +112,12 @@ class Settings(BaseSettings):
         default=5, ge=0, description="Failed sign-ins to an account from one place before each must wait; 0: none wait."
     )
     settle_interval_s: float = Field(default=1.0, gt=0, description="How often recorded plays are settled.")
+    log_batch_seconds: int = Field(
+        default=86_400, ge=1, description="What happens within so long is told together in the shared log."
+    )
+    log_batch_listeners_min: int = Field(
+        default=10, ge=1, description="Plays of fewer listeners wait for the next, but for an epoch's close."
+    )
     payout_threshold_minor: int = Field(default=1_000, ge=1, description="Payees are paid from this amount up.")
     books_check_interval_s: int = Field(default=3600, ge=1, description="How often the books are added up again.")
     metrics_port: int | None = Field(
@@ -152,7 +161,7 @@ class Settings(BaseSettings):
             )
         return self
 
-    @field_validator("witness_key")
+    @field_validator("witness_key", "log_key")
     @classmethod
     def _a_whole_key(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None and not _KEY.fullmatch(key.get_secret_value()):

@@ -87,6 +87,7 @@ class Credentials:
     """What is generated at the first start and kept in `<data_dir>/secrets`."""
 
     secret_key: str
+    log_key: str
     witness_key: str
     registrar_key: str
     operator_email: str
@@ -148,6 +149,7 @@ def _credentials(places: Places, operator_email: str) -> Credentials:
     is_first_start = not places.operator_password.exists()
     return Credentials(
         secret_key=generated_once(places.secrets / "secret_key", _fresh_key),
+        log_key=generated_once(places.secrets / "log_key", _fresh_key),
         witness_key=generated_once(places.witness_key, _fresh_key),
         registrar_key=generated_once(places.registrar_key, lambda: f"0x{secrets.token_hex(KEY_BYTES)}"),
         operator_email=generated_once(places.secrets / "operator_email", lambda: operator_email),
@@ -184,7 +186,7 @@ def service_commands(setup: Setup) -> Commands:
         workers={
             # Settling is on its own: neither a long close nor a node that hangs may hold it up.
             "credits": _worker("credits", "credits", 1),
-            "worker": _worker("worker", "royalties,chain,books,default", 2),
+            "worker": _worker("worker", "royalties,chain,books,log,default", 2),
             "media": _worker("media", "media", 1),
         },
         beat=_module("celery", "-A", "workers.app", "beat", "--pidfile="),

@@ -111,6 +111,7 @@ def _start_all(crew: Crew, setup: Setup, commands: Commands) -> None:
         "OBJECTS_URL": places.objects.as_uri(),
         "PUBLIC_ADDRESS": setup.address,
         "SECRET_KEY": setup.credentials.secret_key,
+        "LOG_KEY": setup.credentials.log_key,
         "WITNESS_KEY": setup.credentials.witness_key,
         "REGISTRAR_KEY": setup.credentials.registrar_key,
         "LOG_ORIGIN": setup.log_origin,

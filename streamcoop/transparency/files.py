@@ -21,7 +21,7 @@ FILE_BYTES_MAX = WIDTH * (ENTRY_BYTES_MAX + 2)
 _ROOT = "log"
 _PRIVATE = "log-private"
 _PUBLIC = re.compile(
-    r"checkpoint|heads/[0-9]{9}|tile/(?:entries|[0-9]{1,2})/(?:x[0-9]{3}/){0,6}[0-9]{3}(?:\.p/[0-9]{1,3})?"
+    r"checkpoint|founding|heads/[0-9]{9}|tile/(?:entries|[0-9]{1,2})/(?:x[0-9]{3}/){0,6}[0-9]{3}(?:\.p/[0-9]{1,3})?"
 )
 
 
