@@ -156,6 +156,7 @@ class Audit:
         self.lines_left_out = 0
         self.batches = 0
         self.last_closed_at = 0
+        self.unvoted: list[str] = []
         self._batch = _Batch()
         self._ballot: _Ballot | None = None
         self._tariffs: Versions[Tariff] = Versions()
@@ -224,6 +225,11 @@ class Audit:
         self._end_batch()
         for at, said in self._doubts:
             self._wrong("keys", said, at=at)
+
+    def waiting(self) -> dict[int, int]:
+        """Micro-credits that were played and are not shared out yet, by epoch."""
+        sums = {epoch: sum(tracks.values()) for epoch, tracks in self._pending.items()}
+        return {epoch: sum_micro for epoch, sum_micro in sums.items() if sum_micro}
 
     def _wrong(self, check: str, what: str, expected: object = "", found: object = "", at: int | None = None) -> None:
         self._findings.add(check, self.at if at is None else at, what, expected, found)
@@ -297,6 +303,8 @@ class Audit:
         if entry["decided_by"].startswith(DECIDED_BY_BALLOT):
             ballot = entry["decided_by"].removeprefix(DECIDED_BY_BALLOT)
             self._batch.undecided[ballot] = self.at, entry["version"]
+        elif entry["decided_by"] != FOUNDING:
+            self.unvoted.append(f"rates of version {entry['version']}, decided by {entry['decided_by']}")
 
     def _take_net_factors(self, entry: Entry) -> None:
         try:
@@ -315,6 +323,8 @@ class Audit:
                 self._wrong(
                     "terms", "terms of the founding are the first, from the first epoch on", first_epoch, version
                 )
+        elif not versions:
+            self._wrong("terms", "the first terms are of the founding", FOUNDING, entry["decided_by"])
         else:
             reached = [epoch for epoch in (self._played_epoch, self._sealed_epoch) if epoch is not None]
             if reached and effective_epoch <= max(reached):

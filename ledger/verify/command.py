@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ledger.errors import DomainError
-from ledger.note import NOTE_BYTES_MAX, VerifierKey, parse_checkpoint, parse_verifier_key
+from ledger.note import NOTE_BYTES_MAX, VerifierKey, parse_head, parse_verifier_key
 from ledger.verify import run
 from ledger.verify.memory import EVIDENCE_BYTES_MAX, Memory, default_folder
 from ledger.verify.reading import WHOLE_S_MAX, Unreadable, open_log
-from ledger.verify.report import DOES_NOT_HOLD, HOLDS, UNREADABLE, EpochTotals, Report, label, money
+from ledger.verify.report import CHECKS, DOES_NOT_HOLD, HOLDS, UNREADABLE, EpochTotals, Report, label, money, printable
 from ledger.witness import parse_evidence, verify_fork
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -84,7 +85,7 @@ def verify_command(
     except OSError as failed:
         raise CannotBegin(f"what earlier audits saw cannot be read or kept: {failed}") from failed
     if as_json:
-        click.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(report.as_json(), indent=2))
     else:
         _print(report, epoch, Console(highlight=False, markup=False, soft_wrap=True))
     sys.exit(report.verdict)
@@ -99,7 +100,7 @@ def _show_evidence(file: Path, keys: tuple[VerifierKey, ...], memory: Memory) ->
     """Whether a file shows that a log has forked, by keys that were given or remembered."""
     try:
         evidence = parse_evidence(_read(file, EVIDENCE_BYTES_MAX).decode())
-        first, second = (parse_checkpoint(note.text) for note in (evidence.first, evidence.second))
+        first, second = (parse_head(note.text) for note in (evidence.first, evidence.second))
         verify_fork(str(evidence), keys or memory.keys(first.origin))
     except (DomainError, UnicodeDecodeError) as refused:
         click.echo(f"This shows no fork: {refused}")
@@ -129,42 +130,50 @@ def _audited(where: str, whole_s: int, asked: run.Asked, memory: Memory) -> Repo
 
 
 def _print(report: Report, epoch: str | None, console: Console) -> None:
-    console.print(f"{report.coop or 'A log'}: {report.origin or report.address}")
-    console.print(
-        f"  read at {report.address}: {report.entries:,} of {report.size:,} entries in {report.seconds:.1f} s"
-    )
+    def say(text: str) -> None:
+        console.print(printable(text))
+
+    say(f"{report.coop or 'A log'}: {report.origin or report.address}")
+    say(f"  read at {report.address}: {report.entries:,} of {report.size:,} entries in {report.seconds:.1f} s")
     if report.kinds:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report.kinds.items()))
-        console.print(f"  {kinds}")
+        say("  " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(report.kinds.items())))
+    if report.unreadable and report.entries:
+        say("  as far as it was read:")
+    for check, promise in CHECKS.items() if report.entries else ():
+        say(f"  {'✗' if check in report.findings.failed else '✓'} {promise}")
     _print_epochs(report, console)
     if epoch is not None:
         _print_lines(report, epoch, console)
     for outcome in report.receipts:
-        console.print(f"  {'✓' if outcome.holds else '✗'} {outcome.file}: {outcome.said}")
-    _print_findings(report, console)
-    console.print("\nTaken on trust:")
+        say(f"  {'✓' if outcome.holds else '✗'} {outcome.file}: {outcome.said}")
+    _say_findings(report, say)
+    say("")
+    say("Taken on trust:")
     for line in report.trust():
-        console.print(f"  {line}")
+        say(f"  {line}")
     verdict = {
         HOLDS: "ALL OF IT HOLDS.",
         DOES_NOT_HOLD: "IT DOES NOT HOLD.",
         UNREADABLE: "THE LOG COULD NOT BE READ: that is no verdict on it.",
     }[report.verdict]
-    console.print(f"\n{verdict}")
+    say("")
+    say(verdict)
 
 
-def _print_findings(report: Report, console: Console) -> None:
+def _say_findings(report: Report, say: Callable[[str], None]) -> None:
     findings = report.findings
     if findings.count:
-        console.print(f"\nWhat does not hold ({findings.count:,}):")
+        say("")
+        say(f"What does not hold ({findings.count:,}):")
     for finding in findings.first:
-        console.print(f"  ✗ {finding.check}: {finding}")
+        say(f"  ✗ {finding.check}: {finding}")
     if findings.count > len(findings.first):
-        console.print(f"  and {findings.count - len(findings.first):,} more")
+        say(f"  and {findings.count - len(findings.first):,} more")
     for told in report.evidence:
-        console.print(f"  evidence: {told}")
+        say(f"  evidence: {told}")
     if report.unreadable:
-        console.print(f"\nNot read to its end: {report.unreadable}")
+        say("")
+        say(f"Not read to its end: {report.unreadable}")
 
 
 def _print_epochs(report: Report, console: Console) -> None:
@@ -194,7 +203,7 @@ def _print_lines(report: Report, epoch: str, console: Console) -> None:
     for line in report.lines:
         royalty = money(line.amount_micro, report.currency, report.minor_digits)
         share = f"{line.share_bp // 100}.{line.share_bp % 100:02} %"
-        table.add_row(line.track, line.payee[:PAYEE_DIGITS], share, royalty, line.held_because or "")
+        table.add_row(line.track, line.payee[:PAYEE_DIGITS], share, royalty, printable(line.held_because or ""))
     console.print(table)
     if report.lines_left_out:
         console.print(f"  and {report.lines_left_out:,} lines more")

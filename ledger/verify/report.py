@@ -16,6 +16,30 @@ TOLD_MAX = 300
 
 HOLDS, DOES_NOT_HOLD, UNREADABLE = 0, 1, 2
 
+CHECKS: Mapping[str, str] = {
+    "signatures": "the head is signed by the log's keys",
+    "tree": "the entries are those of the signed head",
+    "tiles": "every tile is the one that the entries give",
+    "forms": "every entry is of a known form, to the letter",
+    "order": "batches, kinds and entries stand in their order, and nothing twice",
+    "founding": "the log is the founded one",
+    "keys": "keys are believed for a reason, and handed over by those before",
+    "memory": "the log begins as it did when it was seen last",
+    "witnesses": "as many witnesses cosigned as are needed",
+    "terms": "tariff, rates and net factors change only epochs to come",
+    "ballots": "rates are what the votes come to",
+    "splits": "every track's splits are whole, and change no closed epoch",
+    "plays": "plays are of told tracks, at prices of the tariff, and stand once",
+    "credits": "credits were sold at their price",
+    "royalties": "every track's plays are shared out once, by the terms of their epoch, to the unit",
+    "releases": "what was held is released once, to whom it was held for",
+    "wallets": "wallets got what came in, spent what was played, and open as they closed",
+    "seals": "every close adds up",
+    "attestations": "the bank held what came in less what went out, as two officers sign",
+    "receipts": "your own receipts and promises",
+}
+"""What is checked, in the order in which people are told."""
+
 FICTION = (
     "Arithmetic cannot show fictitious members spending fictitious money: that is what the bank attestation is for."
 )
@@ -43,10 +67,12 @@ class Findings:
 
     first: list[Finding] = field(default_factory=list)
     count: int = 0
+    failed: set[str] = field(default_factory=set)
 
     def add(self, check: str, at: int | None, what: str, expected: object = "", found: object = "") -> None:
-        """Note a finding."""
+        """Note a finding of one of the checks."""
         self.count += 1
+        self.failed.add(check)
         if len(self.first) < FINDINGS_MAX:
             self.first.append(Finding(check, at, what, str(expected)[:TOLD_MAX], str(found)[:TOLD_MAX]))
 
@@ -109,6 +135,10 @@ class Report:
     epochs: list[EpochTotals] = field(default_factory=list)
     lines: list[ShownLine] = field(default_factory=list)
     lines_left_out: int = 0
+    waiting: dict[int, int] = field(default_factory=dict)
+    """Micro-credits that were played and are not shared out yet, by epoch."""
+    unvoted: list[str] = field(default_factory=list)
+    """Rates that no ballot decided."""
     receipts: list[ReceiptOutcome] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
     unreadable: str = ""
@@ -137,6 +167,10 @@ class Report:
         for totals in self.epochs:
             by = f"attested by {' and '.join(totals.attested_by)}" if totals.attested_by else "NOT attested"
             yield f"bank at the close of {label(self.calendar, totals.epoch)}: {by}"
+        for epoch, sum_micro in sorted(self.waiting.items()):
+            yield f"not shared out yet: {money(sum_micro, 'credits', 0)} of {label(self.calendar, epoch)}"
+        for said in self.unvoted:
+            yield f"not voted on: {said}"
         yield "anchors: not checked"
         yield FICTION
 
@@ -154,6 +188,7 @@ class Report:
             "epochs": [{"label": label(self.calendar, each.epoch), **asdict(each)} for each in self.epochs],
             "lines": [asdict(line) for line in self.lines],
             "lines_left_out": self.lines_left_out,
+            "waiting": {label(self.calendar, epoch): sum_micro for epoch, sum_micro in sorted(self.waiting.items())},
             "receipts": [asdict(outcome) for outcome in self.receipts],
             "findings": [asdict(finding) for finding in self.findings.first],
             "findings_count": self.findings.count,
@@ -171,6 +206,11 @@ def money(amount_micro: int, currency: str, minor_digits: int) -> str:
     sign, whole, rest = "-" if amount_micro < 0 else "", *divmod(abs(amount_micro), 1_000_000)
     digits = f"{rest:06}".rstrip("0").ljust(min(minor_digits, 6), "0")
     return f"{sign}{whole:,}{'.' if digits else ''}{digits} {currency}"
+
+
+def printable(text: str) -> str:
+    """A text of the log's as a terminal may be shown it: what is no sign of a script could be an order to it."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
 
 
 def label(calendar: Calendar, epoch: int) -> str:

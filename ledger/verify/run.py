@@ -205,6 +205,7 @@ class _Run:
         )
         report.calendar, report.size = audit.calendar, head.size
         report.entries, report.kinds, report.batches = audit.at + 1, audit.kinds, audit.batches
+        report.waiting, report.unvoted = audit.waiting(), audit.unvoted
         report.epochs, report.lines, report.lines_left_out = audit.epochs, audit.lines, audit.lines_left_out
 
     def _check_signatures(self, note: Note, audit: Audit, founding: FoundingNote | None, *, is_whole: bool) -> bool:
