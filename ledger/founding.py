@@ -62,6 +62,13 @@ def written(founding: FoundingNote, signers: Sequence[SigningKey]) -> str:
 
 def parse(data: bytes) -> FoundingNote:
     """The founding note, signed by every Ed25519 key it names of the log and of founders. Raises NoteRefused."""
+    note, founding = draft(data)
+    _require_signed(note, (*founding.keys, *founding.founders))
+    return founding
+
+
+def draft(data: bytes) -> tuple[Note, FoundingNote]:
+    """What a founding note says that not all have signed; nothing of it is to be believed yet. Raises NoteRefused."""
     note = parse_note(data)
     lines = note.text.split("\n")
     if len(lines) != 3 or lines[0] != HEAD:
@@ -72,9 +79,7 @@ def parse(data: bytes) -> FoundingNote:
         raise NoteRefused(reason="a founding note holds canonical JSON") from refused
     if type(told) is not dict or told.keys() != _FIELDS:
         raise NoteRefused(reason="a founding note has other fields")
-    founding = _of(told)
-    _require_signed(note, (*founding.keys, *founding.founders))
-    return founding
+    return note, _of(told)
 
 
 def _of(told: dict[str, Any]) -> FoundingNote:

@@ -24,6 +24,7 @@ from streamcoop.database import engine, transaction
 from streamcoop.maintenance import readonly
 from streamcoop.maintenance.commands import backup_command, read_only_command, restore_command
 from streamcoop.settings import PREFIX, UnknownSetting, data_dir, settings
+from streamcoop.transparency.commands import log_command
 from streamcoop.witness.commands import witness_command
 
 OPERATOR_ROLES = ["listener", "operator", "treasurer"]
@@ -210,7 +211,7 @@ def demo(
     sys.exit(0 if outcome.books_balanced else 1)
 
 
-for command in (backup_command, restore_command, read_only_command, verify_command, witness_command):
+for command in (backup_command, restore_command, read_only_command, verify_command, witness_command, log_command):
     main.add_command(command)
 
 

@@ -102,16 +102,36 @@ class Head:
     batch: int
     size: int
     root: bytes
+    published_at: datetime
 
 
 def published_head(conn: Connection) -> Head | None:
     """The tree as of the last batch that is published, by these rows; None before the first."""
     row = conn.execute(_PUBLISHED).one_or_none()
-    return None if row is None else Head(row.number, row.size, bytes(row.root))
+    return None if row is None else Head(row.number, row.size, bytes(row.root), row.published_at)
 
 
 _PUBLISHED = text("""
-    select number, size, root from ledger.log_batch where published_at is not null order by number desc limit 1
+    select number, size, root, published_at from ledger.log_batch
+     where published_at is not null order by number desc limit 1
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many batches have ended and are not published, and since when the first of them."""
+
+    count: int
+    since: datetime | None
+
+
+def waiting(conn: Connection) -> Waiting:
+    """What is to be published."""
+    return Waiting(*conn.execute(_WAITING).one())
+
+
+_WAITING = text("""
+    select count(*), min(closed_at) from ledger.log_batch where closed_at is not null and published_at is null
 """)
 
 

@@ -33,7 +33,7 @@ class AttestedBefore(DomainError):
 
 
 class SaidAlready(DomainError):
-    """This officer has said so already: it is for another one to say the same."""
+    """This officer has spoken already: it is for another one to say the same."""
 
 
 class OfficersDisagree(DomainError):
@@ -97,7 +97,7 @@ def attest(
         return Said(sealed.epoch, bank_micro, None)
     first = attestations.of_epoch(conn, sealed.epoch)
     if first is None:  # withdrawn just now
-        raise NothingToWithdraw(epoch=label)
+        raise OfficersDisagree(second_micro=bank_micro)
     _require_second(first, own, bank_micro)
     attestation.verified(signed, [*first.officers, str(own)], [*first.signatures, signature])
     return Said(sealed.epoch, bank_micro, attestations.complete(conn, sealed.epoch, str(own), signature))

@@ -72,7 +72,7 @@ def write(
 def sign(data: bytes, founder: SigningKey) -> str:
     """The note with a founder's signature, once, after those that are there. Raises NoteRefused and NotNamed."""
     note, told = founding.draft(data)
-    verified(note, [key for key in told.keys if key.type is KeyType.ED25519])
+    verified(note, [key for key in (*told.keys, *told.founders) if key.type is KeyType.ED25519])
     if founder.verifier not in told.founders:
         raise NotNamed(key=founder.name)
     own = founder.sign(note.text, 0)

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from ledger.errors import DomainError, NoteRefused
@@ -47,14 +48,13 @@ def written(key: SigningKey) -> str:
 
 def read_key(path: Path) -> SigningKey:
     """A founder's or an officer's key. Raises KeyFileRefused and OSError."""
-    parts = _read(path).removeprefix(_MARK).split("+", 2)
     try:
-        name, key_id, material = parts
+        name, key_id, material = _read(path).removeprefix(_MARK).split("+", 2)
         seed = unb64(material)
         key = SigningKey(require_name(name), KeyType(seed[0]), seed[1:])
         is_whole = key.type is KeyType.ED25519 and len(key.seed) == SEED_BYTES and key.verifier.key_id.hex() == key_id
     except (ValueError, IndexError, NoteRefused) as malformed:
-        raise KeyFileRefused(file=str(path), reason="no private key as `streamcoop log new-key` makes it") from malformed
+        raise KeyFileRefused(file=str(path), reason="not what `streamcoop log new-key` makes") from malformed
     if not is_whole:
         raise KeyFileRefused(file=str(path), reason="not an Ed25519 key, or not whole")
     return key
@@ -62,10 +62,9 @@ def read_key(path: Path) -> SigningKey:
 
 def secret_once(path: Path) -> str:
     """The secret in a file, 32 bytes in base64; made if there is no file. Raises KeyFileRefused and OSError."""
-    try:
+    # One that is there was made the time before, which did not come to its end.
+    with suppress(FileExistsError):
         _make(path, base64.b64encode(secrets.token_bytes(SEED_BYTES)).decode() + "\n")
-    except FileExistsError:
-        pass  # made by the time before, which did not come to its end
     secret = _read(path)
     if not _SECRET.fullmatch(secret):
         raise KeyFileRefused(file=str(path), reason="not 32 bytes in base64")

@@ -72,6 +72,12 @@ class Keyring:
         return list(dict.fromkeys([*map(parse_verifier_key, told), *(key.verifier for key in self.own)]))
 
     @property
+    def current(self) -> list[VerifierKey]:
+        """The keys that sign the newest head: what members and witnesses are told."""
+        published = [rotation.batch for rotation in self.rotations if rotation.is_published]
+        return self.of(published[-1] if published else 0)
+
+    @property
     def is_known(self) -> bool:
         """Whether who has read the published log knows our own keys as the log's."""
         own = tuple(str(key.verifier) for key in self.own)

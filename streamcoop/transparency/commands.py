@@ -1,0 +1,298 @@
+"""`streamcoop log`: the log's keys and state, the founding note, attestations (docs/log-keys.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ledger.errors import DomainError
+from ledger.note import NOTE_BYTES_MAX, VerifierKey, parse_verifier_key
+from ledger.witness import parse_witnesses
+from streamcoop.adapters.objects import ObjectConflict, ObjectStoreUnavailable, open_store
+from streamcoop.clock import now
+from streamcoop.database import engine, transaction
+from streamcoop.embedded.private import sync_folder
+from streamcoop.founded import founded
+from streamcoop.settings import Settings, settings
+from streamcoop.transparency import attesting, founding, key_files, naming, rotating
+from streamcoop.transparency.founding import Trusted
+from streamcoop.transparency.keys import keyring, signing_keys
+from streamcoop.transparency.publishing import Writer
+from streamcoop.transparency.status import Status
+from streamcoop.transparency.status import status as status_of
+
+CONSTITUTION_BYTES_MAX = 64 << 20
+
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+NEW_FILE = click.Path(path_type=Path, dir_okay=False)
+_REFUSALS = (DomainError, ObjectStoreUnavailable, ObjectConflict, OSError)
+_AMOUNT = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,6}))?")
+
+
+class _Key(click.ParamType[VerifierKey]):
+    name = "vkey"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> VerifierKey:
+        try:
+            return value if isinstance(value, VerifierKey) else parse_verifier_key(str(value))
+        except DomainError as refused:
+            self.fail(str(refused), param, ctx)
+
+
+class _Amount(click.ParamType[int]):
+    """Money in whole units with up to six decimals, exact, in micro-units."""
+
+    name = "amount"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        told = _AMOUNT.fullmatch(str(value))
+        if told is None:
+            self.fail("an amount is written as 1234.56", param, ctx)
+        sign, whole, rest = told.groups()
+        amount_micro = int(whole) * 1_000_000 + int((rest or "").ljust(6, "0"))
+        return -amount_micro if sign else amount_micro
+
+
+def _written(amount_micro: int) -> str:
+    whole, rest = divmod(abs(amount_micro), 1_000_000)
+    return f"{'-' if amount_micro < 0 else ''}{whole}.{f'{rest:06}'.rstrip('0').ljust(2, '0')}"
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What is refused here is a sentence for whoever sits at the terminal."""
+    try:
+        yield
+    except _REFUSALS as refusal:
+        raise click.ClickException(str(refusal)) from refusal
+
+
+@click.group("log")
+def log_command() -> None:
+    """The shared log: its keys, its state, its founding note, attestations (docs/log-keys.md)."""
+
+
+# --- Keys and state ---
+
+
+@log_command.command("keys")
+def keys() -> None:
+    """The log's verifier keys, one a line: what members and witnesses pin. They sign its newest head."""
+    with _told(), transaction() as session:
+        ring = keyring(session, signing_keys(settings(), naming.origin(session, settings())))
+    if not ring.current:
+        raise click.ClickException("STREAMCOOP_LOG_KEY is not set: this service signs no log")
+    for key in ring.current:
+        click.echo(str(key))
+    for rotation in ring.rotations:
+        if not rotation.is_published:
+            click.echo(f"From batch {rotation.batch} on:", err=True)
+            for text in rotation.keys:
+                click.echo(text, err=True)
+
+
+@log_command.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def status(as_json: bool) -> None:
+    """How far the log is published, and whether it goes on. Exit status 1 if it does not until something is done."""
+    with _told(), transaction() as session:
+        found = status_of(session, _reader(settings()))
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2, default=lambda at: at.isoformat()))
+    else:
+        _print_status(found)
+    sys.exit(1 if found.stopped else 0)
+
+
+def _print_status(found: Status) -> None:
+    click.echo(f"{found.origin}: {found.size:,} entries")
+    if found.published_at is None:
+        click.echo("  nothing is published yet")
+    else:
+        click.echo(f"  batch {found.batch} was published {found.published_at:%F %T} UTC")
+    since = f", the first since {found.waiting_since:%F %T} UTC" if found.waiting_since else ""
+    click.echo(f"  {found.waiting:,} batches wait to be published{since}")
+    if found.stopped:
+        click.echo(f"  STOPPED: {found.stopped}")
+
+
+def _reader(configured: Settings) -> Writer:
+    """What the log is looked at with; it publishes nothing."""
+    with transaction() as session:
+        origin = naming.origin(session, configured)
+        ring = keyring(session, signing_keys(configured, origin))
+    return Writer(
+        transaction=transaction,
+        engine=engine(),
+        store=open_store(configured),
+        keys=ring,
+        origin=origin,
+        founding=founded(),
+        clock=now,
+        cosign=lambda _note, _head: "",
+    )
+
+
+@log_command.command("rotate-keys")
+@click.option("--new-key-file", required=True, type=NEW_FILE, help="Made with the new secret, unless it is there.")
+def rotate_keys(new_key_file: Path) -> None:
+    """Hand over from the log's keys to new ones, told in the open batch. Safe to repeat with the same file."""
+    with _told():
+        secret = key_files.secret_once(new_key_file)
+        with transaction() as session:
+            rotated = rotating.rotate(session, open_store(settings()), settings(), secret)
+    for key in rotated.keys:
+        click.echo(str(key))
+    if rotated.is_published:
+        click.echo(f"These are the log's keys since batch {rotated.batch}.", err=True)
+        return
+    click.echo(
+        f"These keys sign from batch {rotated.batch} on. Send them to the log's witnesses now. Once `streamcoop log"
+        f" status` says that the batch waits, set STREAMCOOP_LOG_KEY to what {new_key_file} holds and start again.",
+        err=True,
+    )
+
+
+@log_command.command("new-key")
+@click.argument("name")
+@click.option("-o", "--output", required=True, type=NEW_FILE, help="The file to be made; nobody else may read it.")
+def new_key(name: str, output: Path) -> None:
+    """Make a founder's or an officer's key under NAME, as `lestari@coop.example`; prints its verifier key."""
+    with _told():
+        click.echo(str(key_files.new_key(name, output)))
+
+
+# --- The founding note ---
+
+
+@log_command.command("founding")
+@click.option("--officer", "officers", type=_Key(), multiple=True, help="Who attests what the bank holds: two or more.")
+@click.option("--founder", "founders", type=_Key(), multiple=True, help="Who signs the note; may be repeated.")
+@click.option("--witness", "witnesses", type=_Key(), multiple=True, help="Else those of STREAMCOOP_LOG_WITNESSES.")
+@click.option("--witnesses-needed", type=click.IntRange(0), help="Else STREAMCOOP_LOG_WITNESSES_NEEDED.")
+@click.option("--constitution", type=FILE, help="The co-op's constitution: the note tells its SHA-256.")
+@click.option("-o", "--output", required=True, type=NEW_FILE, help="The file to be made.")
+def founding_command(
+    officers: tuple[VerifierKey, ...],
+    founders: tuple[VerifierKey, ...],
+    witnesses: tuple[VerifierKey, ...],
+    witnesses_needed: int | None,
+    constitution: Path | None,
+    output: Path,
+) -> None:
+    """Write the founding note, signed by the log's keys and by no founder yet."""
+    configured = settings()
+    if not witnesses:
+        witnesses = tuple(key for one in parse_witnesses(configured.log_witnesses) for key in one.keys)
+    needed = configured.log_witnesses_needed if witnesses_needed is None else witnesses_needed
+    with _told():
+        digest = "" if constitution is None else hashlib.sha256(_read(constitution, CONSTITUTION_BYTES_MAX)).hexdigest()
+        chain = _chain_facts(configured)
+        with transaction() as session:
+            note = founding.write(session, configured, Trusted(founders, officers, witnesses, needed), digest, chain)
+        with output.open("x", encoding="utf-8") as file:
+            file.write(note)
+    click.echo(f"{output} is to be signed by {len(founders)} founders: streamcoop log sign-founding {output}", err=True)
+
+
+def _chain_facts(configured: Settings) -> list[tuple[str, str]]:
+    from streamcoop.adapters.chain import ChainError  # the other commands need no chain
+    from streamcoop.transparency.contracts import chain_facts
+
+    try:
+        facts, unanswered = chain_facts(configured)
+    except (ChainError, ValueError) as refused:
+        raise click.ClickException(str(refused)) from refused
+    for name in unanswered:
+        click.echo(f"The chain does not answer for {name}: its code's hash is left out.", err=True)
+    return facts
+
+
+@log_command.command("sign-founding")
+@click.argument("file", type=FILE)
+@click.option("--key-file", required=True, type=FILE, help="The founder's, as new-key made it.")
+def sign_founding(file: Path, key_file: Path) -> None:
+    """Add a founder's signature to the founding note in FILE. Read what is in it first."""
+    with _told():
+        signed = founding.sign(_read(file, NOTE_BYTES_MAX), key_files.read_key(key_file))
+        scratch = file.with_name(f".{file.name}.new")
+        with scratch.open("w", encoding="utf-8") as unfinished:
+            unfinished.write(signed)
+            unfinished.flush()
+            os.fsync(unfinished.fileno())
+        scratch.replace(file)
+        sync_folder(file.parent)
+        left = founding.missing(signed.encode())
+    click.echo(f"Still to sign: {', '.join(left)}." if left else "All founders have signed.", err=True)
+
+
+@log_command.command("publish-founding")
+@click.argument("file", type=FILE)
+def publish_founding(file: Path) -> None:
+    """Publish the founding note in FILE beside the log's head, for good: it can never be changed."""
+    with _told(), transaction() as session:
+        told = founding.publish(session, open_store(settings()), settings(), _read(file, NOTE_BYTES_MAX))
+    click.echo(f"The founding note of {told.origin} is published.")
+
+
+def _read(file: Path, bytes_max: int) -> bytes:
+    with file.open("rb") as opened:
+        data = opened.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise click.ClickException(f"{file} is too long")
+    return data
+
+
+# --- Attestations ---
+
+
+@log_command.command("attest")
+@click.argument("epoch")
+@click.argument("amount", type=_Amount())
+@click.option("--key-file", required=True, type=FILE, help="The officer's, as new-key made it.")
+@click.option("--although-it-differs", is_flag=True, help="Say another sum than the books: every audit will show it.")
+def attest(epoch: str, amount: int, key_file: Path, although_it_differs: bool) -> None:
+    """As an officer, say that the bank held AMOUNT (as 1234.56) when EPOCH (as 2026-11) was sealed.
+
+    The first officer's word waits for a second's, who says the same with a key of their own; then the log tells both.
+    """
+    with _told():
+        officer, store = key_files.read_key(key_file), open_store(settings())
+        note = founding.published(store)
+        if note is None:
+            raise click.ClickException("no founding note is published: nobody knows yet who the officers are")
+        with transaction() as session:
+            said = attesting.attest(
+                session,
+                settings(),
+                founded(),
+                note.officers,
+                (epoch, amount),
+                officer,
+                may_differ=although_it_differs,
+            )
+    told = f"{_written(said.bank_micro)} {founded().currency} at the end of {epoch}"
+    if said.batch is None:
+        click.echo(f"{officer.name} says {told}: another officer is to say the same.")
+    else:
+        click.echo(f"{told} is attested: batch {said.batch} of the log tells it.")
+
+
+@log_command.command("withdraw-attestation")
+@click.argument("epoch")
+def withdraw_attestation(epoch: str) -> None:
+    """Forget what one officer alone has said of EPOCH. What two have said stays."""
+    with _told(), transaction() as session:
+        attesting.withdraw(session, founded(), epoch)
+    click.echo("It is withdrawn.")
