@@ -208,7 +208,7 @@ def demo(
         raise click.ClickException(str(failure)) from failure
     if json_file:
         json_file.write_text(json.dumps(outcome.as_json(), indent=2) + "\n", encoding="utf-8")
-    sys.exit(0 if outcome.books_balanced else 1)
+    sys.exit(0 if outcome.books_balanced and outcome.log_verified else 1)
 
 
 for command in (backup_command, restore_command, read_only_command, verify_command, witness_command, log_command):

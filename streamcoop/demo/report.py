@@ -7,8 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from ledger import receipts
+from streamcoop.demo.audit import Audited
 from streamcoop.demo.client import Json, Person
 from streamcoop.demo.story import Cast
 
@@ -29,14 +32,18 @@ class Outcome:
     books_balanced: bool
     artist_share_bp: int
     weights_read_from_contract: bool
+    log_size: int
+    log_verified: bool
+    receipts_verified: int
+    wallet_lines_verified: int
 
     def as_json(self) -> dict[str, Any]:
         """The figures by their names."""
         return asdict(self)
 
 
-def gather(cast: Cast) -> Outcome:
-    """Read everything back from wallets, statements, rates and books."""
+def gather(cast: Cast, audited: Audited) -> Outcome:
+    """Read everything back from wallets, statements, rates, books and the audit."""
     plays = [line for listener in cast.listeners for line in _plays(cast, listener)]
     lines = {(line["track_id"], line["closed_in"], line["epoch"], line["payee"]): line for line in _lines(cast)}
     tracks = {key[:3]: line for key, line in lines.items()}
@@ -55,6 +62,10 @@ def gather(cast: Cast) -> Outcome:
         books_balanced=cast.operator.get("/api/v1/books/check")["balanced"],
         artist_share_bp=rates["artist_share_bp"],
         weights_read_from_contract=rates["weights_read_from_contract"],
+        log_size=audited.report.size,
+        log_verified=audited.holds,
+        receipts_verified=audited.shown(receipts.PLAY),
+        wallet_lines_verified=audited.shown(receipts.WALLET),
     )
 
 
@@ -105,6 +116,22 @@ def show(console: Console, cast: Cast, outcome: Outcome) -> None:
     console.print(f"The artists' share is {share} ({source}).")
     verdict = "balance" if outcome.books_balanced else "DO NOT BALANCE"
     console.print(f"The books {verdict}: every figure was added up again from zero.")
+
+
+def show_audit(console: Console, audited: Audited) -> None:
+    """Print what a member's own auditor found in the shared log, and what it had to take on trust."""
+    told = audited.report
+    plays, wallets = audited.shown(receipts.PLAY), audited.shown(receipts.WALLET)
+    verdict = "[green]holds[/green]" if audited.holds else "[red]DOES NOT HOLD[/red]"
+    console.print(
+        f"The shared log of {told.size} entries {verdict}: every royalty was recomputed from what is published."
+    )
+    console.print(f"{plays} plays and {wallets} lines of wallets are proven to be in it.")
+    for said in (told.unreadable, *map(str, told.findings.first)):
+        if said:
+            console.print(f"  [red]{escape(str(said))}[/red]")
+    for said in told.trust():
+        console.print(f"  on trust: {escape(said)}", style="dim")
 
 
 def _money(micro: int) -> str:

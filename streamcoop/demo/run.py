@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
-from streamcoop.demo import report, story
+from streamcoop.demo import audit, report, story
 from streamcoop.demo.client import DemoFailed, Person
 from streamcoop.embedded.crew import CrewError
 from streamcoop.embedded.temporary import running_service
@@ -22,9 +22,12 @@ def against(address: str, email: str, password: str, music_dir: Path | None, con
     """Tell the story to a running service and print what it came to."""
     operator = Person(address, "Operator", email, password).sign_in()
     with tempfile.TemporaryDirectory(prefix="streamcoop-demo-") as folder:
-        cast = story.tell(operator, address, music_dir, Path(folder), partial(console.print, soft_wrap=True))
-        outcome = report.gather(cast)
+        say = partial(console.print, soft_wrap=True)
+        cast = story.tell(operator, address, music_dir, Path(folder), say)
+        audited = audit.audit(cast, Path(folder) / "receipts", say)
+        outcome = report.gather(cast, audited)
         report.show(console, cast, outcome)
+        report.show_audit(console, audited)
     return outcome
 
 

@@ -27,6 +27,10 @@ KEYS = {
     "books_balanced",
     "artist_share_bp",
     "weights_read_from_contract",
+    "log_size",
+    "log_verified",
+    "receipts_verified",
+    "wallet_lines_verified",
 }
 
 
@@ -52,6 +56,10 @@ def test_the_demos_figures_add_up(service: Service, tmp_path: Path) -> None:
     assert figures["weights_read_from_contract"] is True
     assert 5_000 <= figures["artist_share_bp"] <= 9_000
     assert "The books balance" in told.stdout
+    assert figures["log_verified"] is True, told.stdout
+    assert figures["log_size"] > 20
+    assert figures["receipts_verified"] == figures["plays_recorded"]
+    assert figures["wallet_lines_verified"] >= 4, "each listener has a line at least"
 
 
 def test_a_demo_that_cannot_be_given_says_why(tmp_path: Path) -> None:
