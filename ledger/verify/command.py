@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import click
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -19,7 +20,7 @@ from ledger.note import NOTE_BYTES_MAX, VerifierKey, parse_head, parse_verifier_
 from ledger.verify import run
 from ledger.verify.memory import EVIDENCE_BYTES_MAX, Memory, default_folder
 from ledger.verify.reading import WHOLE_S_MAX, Unreadable, open_log
-from ledger.verify.report import CHECKS, DOES_NOT_HOLD, HOLDS, UNREADABLE, EpochTotals, Report, label, money, printable
+from ledger.verify.report import CHECKS, DOES_NOT_HOLD, HOLDS, UNREADABLE, EpochTotals, Report, amount, label, printable
 from ledger.witness import parse_evidence, verify_fork
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -139,9 +140,10 @@ def _print(report: Report, epoch: str | None, console: Console) -> None:
         say("  " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(report.kinds.items())))
     if report.unreadable and report.entries:
         say("  as far as it was read:")
-    for check, promise in CHECKS.items() if report.entries else ():
-        say(f"  {'✗' if check in report.findings.failed else '✓'} {promise}")
-    _print_epochs(report, console)
+    for check, holds in report.checks():
+        say(f"  {'✓' if holds else '✗'} {CHECKS[check]}")
+    for totals in report.epochs:
+        say(f"  {_closed(report, totals)}")
     if epoch is not None:
         _print_lines(report, epoch, console)
     for outcome in report.receipts:
@@ -176,33 +178,31 @@ def _say_findings(report: Report, say: Callable[[str], None]) -> None:
         say(f"Not read to its end: {report.unreadable}")
 
 
-def _print_epochs(report: Report, console: Console) -> None:
-    if not report.epochs:
-        return
-    table = Table("epoch", "tracks", "collected", "gross", "royalties", "of it held", "funds", "deductions", "wallets")
-    for totals in report.epochs:
-        table.add_row(label(report.calendar, totals.epoch), *_row(report, totals))
-    console.print(table)
+def _closed(report: Report, totals: EpochTotals) -> str:
+    def money(amount_micro: int) -> str:
+        return amount(amount_micro, report.minor_digits)
 
-
-def _row(report: Report, totals: EpochTotals) -> list[str]:
-    def told(amount_micro: int) -> str:
-        return money(amount_micro, report.currency, report.minor_digits)
-
-    funds, deductions = sum(totals.funds.values()), sum(totals.deductions.values())
-    amounts = (totals.gross_micro, totals.royalties_micro, totals.held_micro, funds, deductions)
-    collected = money(totals.collected_micro, "credits", 0)
-    return [f"{totals.tracks:,}", collected, *map(told, amounts), f"{totals.wallets:,}"]
+    return (
+        f"{label(report.calendar, totals.epoch)}: {totals.tracks:,} tracks' plays, "
+        f"{amount(totals.collected_micro, 0)} credits, came to {money(totals.gross_micro)} {report.currency}: "
+        f"deductions {money(sum(totals.deductions.values()))}, funds {money(sum(totals.funds.values()))}, "
+        f"royalties {money(totals.royalties_micro)}, of which {money(totals.held_micro)} held; "
+        f"{totals.wallets:,} wallets hold {amount(totals.closing_micro, 0)} credits"
+    )
 
 
 def _print_lines(report: Report, epoch: str, console: Console) -> None:
     if not report.lines:
         console.print(f"  no royalties of {epoch} are shared out in this log")
         return
-    table = Table("track", "payee", "share", "royalty", "held because", title=f"Royalties of {epoch}")
+    title = f"Royalties of {printable(epoch)}, in {printable(report.currency)}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("track", "payee", "share", "royalty", "held because"):
+        # A narrow terminal leaves nothing out.
+        table.add_column(column, overflow="fold")
     for line in report.lines:
-        royalty = money(line.amount_micro, report.currency, report.minor_digits)
         share = f"{line.share_bp // 100}.{line.share_bp % 100:02} %"
+        royalty = amount(line.amount_micro, report.minor_digits)
         table.add_row(line.track, line.payee[:PAYEE_DIGITS], share, royalty, printable(line.held_because or ""))
     console.print(table)
     if report.lines_left_out:

@@ -40,6 +40,7 @@ CHECKS: Mapping[str, str] = {
 }
 """What is checked, in the order in which people are told."""
 
+NOT_REMEMBERED = "none was remembered"
 FICTION = (
     "Arithmetic cannot show fictitious members spending fictitious money: that is what the bank attestation is for."
 )
@@ -144,7 +145,7 @@ class Report:
     unreadable: str = ""
     evidence: list[str] = field(default_factory=list)
     keys: str = "none known"
-    remembered: str = "no earlier head was remembered"
+    remembered: str = NOT_REMEMBERED
     witnesses: list[str] = field(default_factory=list)
     witnesses_known: int = 0
     witnesses_needed: int = 0
@@ -157,6 +158,19 @@ class Report:
             return DOES_NOT_HOLD
         return UNREADABLE if self.unreadable else HOLDS
 
+    def checks(self) -> Iterator[tuple[str, bool]]:
+        """The checks that were made, and whether each holds as far as the log was read."""
+        if not self.entries:
+            return
+        there_was = {
+            "receipts": self.receipts,
+            "witnesses": self.witnesses_needed,
+            "memory": self.remembered != NOT_REMEMBERED,
+        }
+        for check in CHECKS:
+            if there_was.get(check, True) or check in self.findings.failed:
+                yield check, check not in self.findings.failed
+
     def trust(self) -> Iterator[str]:
         """What had to be taken on trust."""
         yield f"outside witnesses: {len(self.witnesses)} of {self.witnesses_known}" + (
@@ -168,7 +182,7 @@ class Report:
             by = f"attested by {' and '.join(totals.attested_by)}" if totals.attested_by else "NOT attested"
             yield f"bank at the close of {label(self.calendar, totals.epoch)}: {by}"
         for epoch, sum_micro in sorted(self.waiting.items()):
-            yield f"not shared out yet: {money(sum_micro, 'credits', 0)} of {label(self.calendar, epoch)}"
+            yield f"not shared out yet: {amount(sum_micro, 0)} credits of {label(self.calendar, epoch)}"
         for said in self.unvoted:
             yield f"not voted on: {said}"
         yield "anchors: not checked"
@@ -190,6 +204,7 @@ class Report:
             "lines_left_out": self.lines_left_out,
             "waiting": {label(self.calendar, epoch): sum_micro for epoch, sum_micro in sorted(self.waiting.items())},
             "receipts": [asdict(outcome) for outcome in self.receipts],
+            "checks": dict(self.checks()),
             "findings": [asdict(finding) for finding in self.findings.first],
             "findings_count": self.findings.count,
             "unreadable": self.unreadable or None,
@@ -201,11 +216,11 @@ class Report:
         }
 
 
-def money(amount_micro: int, currency: str, minor_digits: int) -> str:
+def amount(amount_micro: int, minor_digits: int) -> str:
     """An amount as people read it, to the micro-unit where it is no whole number of minor units."""
     sign, whole, rest = "-" if amount_micro < 0 else "", *divmod(abs(amount_micro), 1_000_000)
     digits = f"{rest:06}".rstrip("0").ljust(min(minor_digits, 6), "0")
-    return f"{sign}{whole:,}{'.' if digits else ''}{digits} {currency}"
+    return f"{sign}{whole:,}{'.' if digits else ''}{digits}"
 
 
 def printable(text: str) -> str:

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from ledger import entries
 from ledger.verify.command import verify_command
 from ledger.verify.memory import Memory, default_folder
-from ledger.verify.report import money
+from ledger.verify.report import amount
 from streamcoop import cli
 from tests.ledger import log_factory as factory
 from tests.ledger.log_factory import EPOCH, publish, story
@@ -60,7 +60,10 @@ def test_a_log_that_holds_is_reported_with_what_was_taken_on_trust(tmp_path: Pat
         "ALL OF IT HOLDS.",
     ):
         assert line in result.output
-    assert "pinned by an audit before" in verify(tmp_path / "log").output
+    assert "the log begins as it did" not in result.output
+    again = verify(tmp_path / "log").output
+    assert "pinned by an audit before" in again
+    assert "✓ the log begins as it did when it was seen last" in again
 
 
 def test_what_does_not_hold_is_told_with_its_entry_and_amounts(tmp_path: Path) -> None:
@@ -75,6 +78,7 @@ def test_what_does_not_hold_is_told_with_its_entry_and_amounts(tmp_path: Path) -
     assert "IT DOES NOT HOLD." in result.output
     report = as_json(tmp_path / "log")
     assert (report["verdict"], report["findings_count"]) == ("does not hold", 1)
+    assert [check for check, holds in report["checks"].items() if not holds] == ["seals"]
     assert report["findings"][0]["at"] == place
 
 
@@ -200,7 +204,7 @@ def test_the_library_needs_neither_a_terminal_nor_a_command_line() -> None:
 
 @pytest.mark.parametrize(
     ("micro", "told"),
-    [(0, "0.00 EUR"), (1_022_000, "1.022 EUR"), (-10_000, "-0.01 EUR"), (1_234_567_890_001, "1,234,567.890001 EUR")],
+    [(0, "0.00"), (1_022_000, "1.022"), (-10_000, "-0.01"), (1_234_567_890_001, "1,234,567.890001")],
 )
 def test_amounts_are_told_to_the_unit(micro: int, told: str) -> None:
-    assert money(micro, "EUR", 2) == told
+    assert amount(micro, 2) == told
