@@ -102,10 +102,16 @@ def waiting(session: Session) -> tuple[int, datetime | None]:
 
 def anchoring(session: Session, epoch: int) -> Anchoring | None:
     """How far an anchor has come; None if there is nothing to do."""
-    anchor = session.get(Anchor, epoch)
-    if anchor is None or anchor.confirmed_at is not None:
+    signed_for_it = (ChainTransaction.purpose == ANCHOR) & (ChainTransaction.subject == subject_of(epoch))
+    # In one statement: between two of them another worker may confirm it, and it would seem to need a transaction.
+    found = session.execute(
+        select(Anchor, ChainTransaction)
+        .join(ChainTransaction, signed_for_it & transactions.UNFINISHED, isouter=True)
+        .where(Anchor.epoch == epoch, Anchor.confirmed_at.is_(None))
+    ).one_or_none()
+    if found is None:
         return None
-    transaction = transactions.unfinished(session, ANCHOR, subject_of(epoch))
+    anchor, transaction = found
     head = anchor.size, bytes(anchor.root), anchor.gross_micro, anchor.royalties_micro
     return Anchoring(epoch, *head, transaction)
 

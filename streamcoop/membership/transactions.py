@@ -26,13 +26,6 @@ UNFINISHED = ChainTransaction.state.in_((INTENDED, SENT))
 _NONCE_LOCK = 0x5C_03
 
 
-def unfinished(session: Session, purpose: str, subject: UUID) -> ChainTransaction | None:
-    """The transaction that is signed for a subject and neither confirmed nor failed."""
-    about = ChainTransaction.purpose == purpose, ChainTransaction.subject == subject
-    found: ChainTransaction | None = session.scalar(select(ChainTransaction).where(*about, UNFINISHED))
-    return found
-
-
 def free_nonce(session: Session, lowest: int) -> int:
     """The lowest nonce from `lowest` on that no unfinished transaction has: a gap would hold up all above it."""
     taken = set(session.scalars(select(ChainTransaction.nonce).where(UNFINISHED, ChainTransaction.nonce >= lowest)))
