@@ -187,7 +187,7 @@ FORMS: Mapping[str, Mapping[str, Check]] = {
              "step_max": _count, "quorum_bp": _basis_points, "chain_id": _count, "contract": _address,
              "block_number": _count, "total_weight": _count, "cast_weight": _count, "phantom_weight": _count,
              "median": _integer, "result": _integer, "rates_version": _some},
-    # What was cast in the ballot before it, by address in ascending order.
+    # What was cast in the ballot before it, by address in ascending order, as numbers.
     VOTES: {"ballot": _uuid, "votes": _list(_VOTE, most=VOTES_AN_ENTRY_MAX)},
     # A royalty line that was held and now is paid.
     RELEASE: {"closed_in": _integer, "epoch": _integer, "track": _uuid, "payee": _digest, "amount_micro": _count},

@@ -184,7 +184,8 @@ def told_in(conn: Connection, batch: int) -> Iterator[tuple[str, Entry]]:
                     **{name: getattr(ballot, name) for name in _TOLD_FIGURES},
                 },
             )
-            votes = sorted(counted_votes(session, ballot.id), key=lambda vote: vote.address)
+            # As numbers, which addresses are: the case of their letters is a checksum.
+            votes = sorted(counted_votes(session, ballot.id), key=lambda vote: vote.address.lower())
             for begin in range(0, len(votes), entries.VOTES_AN_ENTRY_MAX):
                 some = votes[begin : begin + entries.VOTES_AN_ENTRY_MAX]
                 told = [{"address": vote.address, "value": vote.value, "weight": vote.weight} for vote in some]
