@@ -24,6 +24,7 @@ from streamcoop.transparency.keys import keyring, signing_keys, verifier_keys
 from tests.royalties.label import Label, Person
 
 BATCHES_MAX = 1_000
+ORIGIN = "log.example/label"
 
 
 def _no_cosignatures(_note: Note, _head: Checkpoint) -> str:
@@ -78,9 +79,9 @@ class Press:
 
     def audit(self, receipts: Path | None = None, **asked: Any) -> Report:
         """What an auditor finds in the files, who knows the log's keys."""
-        keys = tuple(verifier_keys(settings(), "log.example/label"))
+        known = {"keys": tuple(verifier_keys(settings(), ORIGIN)), "receipts": receipts, **asked}
         now_s = int(self.label.clock.now().timestamp())
-        return verify(open_log(str(self.log)), Asked(keys=keys, receipts=receipts, **asked), now_s)
+        return verify(open_log(str(self.log)), Asked(**known), now_s)
 
     def require_whole(self, receipts: Path | None = None, **asked: Any) -> Report:
         """An audit that must find nothing wrong."""
