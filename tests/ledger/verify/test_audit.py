@@ -36,11 +36,17 @@ PLAYS = {
 numbers = st.one_of(st.integers(-3, 3), st.integers(-(2**53), 2**53), st.integers(10**14, 10**16))
 
 
+def _read_fast(data: bytes) -> dict[str, int | str] | None:
+    fields = read_plays(data)
+    names = ("batch", "epoch", "track", "count", "sum_micro", "root")
+    return None if fields is None else dict(zip(names, fields, strict=True))
+
+
 @given(st.fixed_dictionaries(dict.fromkeys(("batch", "epoch", "count", "sum_micro"), numbers)))
 def test_plays_are_read_as_any_entry_is(changes: dict[str, int]) -> None:
     entry = {**PLAYS, **changes}
     written = json.dumps({**entry, "type": "plays", "v": 1}, sort_keys=True, separators=(",", ":")).encode()
-    fast = read_plays(written)
+    fast = _read_fast(written)
     try:
         parsed = entries.parse(written)[1]
     except EntryRefused:
@@ -57,7 +63,7 @@ def test_what_is_no_entry_is_not_read_the_fast_way_either(data: st.DataObject) -
         place = data.draw(st.integers(0, len(written) - 1))
         cut = data.draw(st.integers(0, 2))
         written[place : place + cut] = data.draw(st.binary(max_size=2))
-    fast = read_plays(bytes(written))
+    fast = _read_fast(bytes(written))
     if fast is not None:
         assert entries.encode(entries.PLAYS, fast) == written
 

@@ -325,7 +325,7 @@ def test_upper_tiles_are_those_of_the_entries(tmp_path: Path) -> None:
     long_log(tmp_path, 2 * WIDTH + 1)
     assert audit(tmp_path).verdict == 0
     (tmp_path / tiles.path(1, 0, 2)).write_bytes(bytes(64))
-    assert said(audit(tmp_path)) == ["tile/1/000.p/2 is not the tile that the entries give"]
+    assert said(audit(tmp_path)) == ["tile/1/000.p/2: not the tile that the entries give"]
 
 
 def test_what_is_no_file_is_not_waited_for(log: Path, tmp_path: Path) -> None:
