@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+import time
+from contextlib import suppress
 
-from ledger.note import Checkpoint, Note
+from ledger.note import Note
 from ledger.store import batches
+from ledger.store.batches import Batch
+from ledger.witness import parse_witnesses
 from streamcoop import metrics
-from streamcoop.adapters.objects import ObjectStoreUnavailable, open_store
+from streamcoop.adapters.objects import ObjectMissing, ObjectStoreUnavailable, open_store
 from streamcoop.adapters.watched_objects import WatchedStore
 from streamcoop.clock import now
 from streamcoop.database import engine, transaction
 from streamcoop.founded import founded
 from streamcoop.settings import settings
-from streamcoop.transparency import naming, publishing
+from streamcoop.transparency import files, naming, publishing
+from streamcoop.transparency.cosigning import Cosigners
 from streamcoop.transparency.keys import OtherKeysSign, keyring, signing_keys
+from streamcoop.transparency.sealing import CopyRefused, secret_of
 from workers.alone import alone
 from workers.app import app
 
@@ -22,6 +28,10 @@ log = logging.getLogger(__name__)
 
 # A log that was away for long publishes so many batches a tick, and the rest at the next.
 BATCHES_A_TICK_MAX = 50
+COSIGN_AGAIN_S = 60.0
+# What this process remembers of witnesses, and when it last asked again; to forget costs a request.
+_witnesses_know: dict[str, int] = {}
+_cosigned_s = [float("-inf")]
 _LOG_LOCK = 0x5C_04
 
 
@@ -41,42 +51,59 @@ def publish() -> int:
             if batches.is_due(conn, now(), settings().log_batch_seconds, settings().log_batch_listeners_min):
                 batches.end_batch(conn, now())
             waiting = batches.unpublished(conn, BATCHES_A_TICK_MAX)
-        if not waiting:
+        if not waiting and not settings().log_witnesses:
             return 0
-        writer = _writer()
-        for batch in waiting:
-            try:
-                head = publishing.publish(writer, batch)
-            except publishing.LogForked:
-                metrics.LOG_STOPPED.set(1)
-                log.critical("the log is not what these rows say: nothing is published", extra={"batch": batch.number})
-                raise
-            except OtherKeysSign as waits:
-                log.warning("log not published", extra={"batch": batch.number, "error": str(waits)})
-                return 0
-            except ObjectStoreUnavailable as error:
-                log.warning("log not published", extra={"batch": batch.number, "error": str(error)})
-                return 0
-            metrics.LOG_STOPPED.set(0)
-            log.info("batch published", extra={"batch": batch.number, "size": head.size, "seals": batch.seals})
-    return len(waiting)
+        writer, cosigners = _writer()
+        if not waiting:
+            _cosign_again(writer, cosigners)
+        return sum(_published(writer, batch) for batch in waiting)
 
 
-def _writer() -> publishing.Writer:
+def _published(writer: publishing.Writer, batch: Batch) -> bool:
+    """Publish a batch; False if it has to wait. Raises LogForked and CopyRefused."""
+    facts = {"batch": batch.number, "seals": batch.seals}
+    try:
+        head = publishing.publish(writer, batch)
+    except (publishing.LogForked, CopyRefused):
+        metrics.LOG_STOPPED.set(1)
+        log.critical("the log is not what these rows say: nothing is published", extra=facts)
+        raise
+    except (OtherKeysSign, ObjectStoreUnavailable) as waits:
+        log.warning("log not published", extra=facts | {"error": str(waits)})
+        return False
+    metrics.LOG_STOPPED.set(0)
+    log.info("batch published", extra=facts | {"size": head.size})
+    return True
+
+
+def _cosign_again(writer: publishing.Writer, cosigners: Cosigners) -> None:
+    """Ask those who have not cosigned the head that is shown, now and then: one that was away is back some time."""
+    if time.monotonic() < _cosigned_s[0] + COSIGN_AGAIN_S:
+        return
+    _cosigned_s[0] = time.monotonic()
+    with suppress(ObjectMissing, ObjectStoreUnavailable):
+        note, head = files.read_note(writer.store, files.CHECKPOINT, writer.keys.all)
+        if cosigners.missing(note):
+            own = {key.name for key in writer.keys.all}
+            ours = tuple(line for line in note.signatures if line.name in own)
+            publishing.show(writer, Note(note.text, ours), head)
+
+
+def _writer() -> tuple[publishing.Writer, Cosigners]:
     with transaction() as session:
         origin = naming.name_log(session, settings())
         keys = keyring(session, signing_keys(settings(), origin))
-    return publishing.Writer(
+    store = WatchedStore(open_store(settings()))
+    cosigners = Cosigners(parse_witnesses(settings().log_witnesses), store, _witnesses_know)
+    writer = publishing.Writer(
         transaction=transaction,
         engine=engine(),
-        store=WatchedStore(open_store(settings())),
+        store=store,
         keys=keys,
         origin=origin,
         founding=founded(),
         clock=now,
-        cosign=_cosignatures,
+        cosign=cosigners.cosign,
+        secret=secret_of(settings()),
     )
-
-
-def _cosignatures(_note: Note, _head: Checkpoint) -> str:
-    return ""
+    return writer, cosigners

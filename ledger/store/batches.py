@@ -68,7 +68,8 @@ def is_due(conn: Connection, now: datetime, seconds: int, listeners_min: int) ->
 
 _CONTENT = text("""
     with open as materialized (select number from ledger.log_batch where closed_at is null)
-    select not exists (select from ledger.posting where batch = (select number from open))
+    select not exists (select from ledger.posting where batch = (select number from open)
+                          and kind not in ('royalties', 'payouts-planned'))   -- told at the seal, and once they are paid
            and not exists (select from ledger.log_split where batch = (select number from open))
            and not exists (select from ledger.tariff where batch = (select number from open))
            and not exists (select from ledger.rates where batch = (select number from open))
@@ -144,4 +145,18 @@ def mark_published(conn: Connection, number: int, first_index: int, size: int, r
 _MARK_PUBLISHED = text("""
     update ledger.log_batch set first_index = :first_index, size = :size, root = :root, published_at = :now
      where number = :number and published_at is null
+""")
+
+
+def sealed_totals(conn: Connection, batch: Batch) -> tuple[int, int]:
+    """What listeners' plays were worth, and the royalties on them, of all that a sealing batch tells as shared out."""
+    gross_micro, royalties_micro = conn.execute(_SEALED_TOTALS, {"number": batch.number, "epoch": batch.seals}).one()
+    return int(gross_micro), int(royalties_micro)
+
+
+_SEALED_TOTALS = text("""
+    select coalesce(sum(gross_micro), 0), coalesce(sum(artists_micro), 0) from ledger.track_close
+     where closed_in <= :epoch
+       and closed_in > (select coalesce(max(seals), -2147483648) from ledger.log_batch
+                         where seals is not null and number < :number)
 """)
