@@ -35,6 +35,7 @@ from streamcoop.royalties import routes as royalties
 from streamcoop.settings import settings
 from streamcoop.traffic import AddressLimit, Allowance, TooManyRequests
 from streamcoop.transparency import routes as transparency
+from streamcoop.transparency import certificate_routes as certificates
 from streamcoop.wallet import routes as wallet
 from streamcoop.witness import routes as witness
 
@@ -144,6 +145,7 @@ def create_app() -> FastAPI:
         transparency,
         witness,
     )
+        certificates,
     for feature in features:
         app.include_router(feature.router)
     patch_fastapi(app, docs_url=DOCS_PATH, swagger_ui_parameters=DOCS_PARAMETERS)

@@ -53,3 +53,20 @@ class PayeeNameOut(BaseModel):
     share_bp: int
     name: str
     salt: str
+
+
+class CertificateOut(BaseModel):
+    """A track you own and the certificate of it: a signed note (C2SP) that names nobody."""
+
+    track_id: UUID
+    title: str
+    artist: str
+    owned_at: datetime
+    certificate: str
+
+
+class CertificatePage(BaseModel):
+    """Some of your certificates, in the order of the tracks' ids, and the cursor of the next page."""
+
+    items: list[CertificateOut]
+    next_cursor: str | None
