@@ -126,21 +126,20 @@ def test_the_empty_tree_with_another_root_is_unprocessable(witness: Service, log
     require_cosigned(witness, log, 0, witness.add(log.asks(0, 0)))
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        "",
-        "old 0\n",
-        "old 0\n\n",
-        "old\n\n",
-        "old 00\n\n",
-        "old -1\n\n",
-        "old 0\nAAAA\n\n",
-        "old 0\r\n\r\n",
-        "old 0\n" + f"{note.b64(EMPTY_ROOT)}\n" * 64 + "\n",
-    ],
-    ids=repr,
-)
+OF_ANOTHER_FORM = {
+    "empty": "",
+    "no empty line": "old 0\n",
+    "no checkpoint": "old 0\n\n",
+    "no old size": "old\n\n",
+    "a leading zero": "old 00\n\n",
+    "a sign": "old -1\n\n",
+    "a hash of three bytes": "old 0\nAAAA\n\n",
+    "CR LF": "old 0\r\n\r\n",
+    "64 lines of proof": "old 0\n" + f"{note.b64(EMPTY_ROOT)}\n" * 64 + "\n",
+}
+
+
+@pytest.mark.parametrize("body", OF_ANOTHER_FORM.values(), ids=OF_ANOTHER_FORM)
 def test_a_body_of_another_form_is_a_bad_request(witness: Service, log: Log, body: str) -> None:
     signed = str(log.signed(5)) if body.endswith("\n\n") and body != "old 0\n\n" else ""
     require_refused(witness.add(body + signed), 400)
