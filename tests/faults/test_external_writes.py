@@ -20,6 +20,7 @@ from httpx import Response
 from sqlalchemy.exc import OperationalError
 
 from ledger import accounts as chart
+from ledger import founding as notes
 from ledger.epochs import Calendar
 from ledger.note import Checkpoint, KeyType, SigningKey, signed
 from ledger.store import posting
@@ -27,11 +28,12 @@ from ledger.store.posting import Transfer
 from ledger.witness import Witness, cosigned
 from streamcoop import work
 from streamcoop.adapters.anchors import Anchors
-from streamcoop.adapters.objects import S3_ATTEMPTS_MAX
+from streamcoop.adapters.objects import S3_ATTEMPTS_MAX, ObjectStoreUnavailable, open_store
 from streamcoop.adapters.witnesses import Gathered, cosignatures
 from streamcoop.anchoring import service as anchoring
 from streamcoop.database import engine, transaction
 from streamcoop.settings import settings
+from streamcoop.transparency import founding, key_files, rotating
 from streamcoop.witness import service as witnessing
 from tests.adapters import audio_files
 from tests.faults.house import EVERY_ATTEMPT, PASSWORD, TRAP_S_MAX, Failure, House, Person
@@ -863,3 +865,51 @@ def test_cosignature_asked(house: House, failure: Failure, monkeypatch: pytest.M
         assert (again.cosigned_by, again.sizes) == ({witness.name}, {witness.name: 7})
         assert again.failures == {}
         require_known_once(house, 7)
+
+
+# --- The log's keys ---
+
+
+def sign_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The house signs its log from now on."""
+    monkeypatch.setenv("STREAMCOOP_LOG_KEY", settings().secret_key.get_secret_value())
+    settings.cache_clear()
+
+
+@external_write("founding note of the log")
+def test_founding_note(house: House, failure: Failure, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign_the_log(monkeypatch)
+    store = open_store(settings())
+    with transaction() as session:
+        note = founding.write(session, settings(), founding.Trusted((), (), (), 0), "", []).encode()
+
+    def publish() -> None:
+        with transaction() as session:
+            founding.publish(session, store, settings(), note)
+
+    trap = failure.at(house.objects, PUT)
+    with pytest.raises(ObjectStoreUnavailable):
+        publish()
+    assert trap.cuts == S3_ATTEMPTS_MAX
+    house.mend()
+    assert (founding.published(store) is not None) == (failure is Failure.APPLIED)
+    publish()
+    assert founding.published(store) == notes.parse(note)
+
+
+@external_write("new keys of the log")
+def test_new_keys(house: House, failure: Failure, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign_the_log(monkeypatch)
+    store, file = open_store(settings()), house.folder / "next"
+
+    def rotate() -> rotating.Rotated:
+        with transaction() as session:
+            return rotating.rotate(session, store, settings(), key_files.secret_once(file))
+
+    trap = failure.at_commit(house.postgres, of=b"insert into ledger.log_keys")
+    with pytest.raises(OperationalError):
+        rotate()
+    assert trap.wait(TRAP_S_MAX)
+    assert len(house.rows("select batch from ledger.log_keys")) == (failure is Failure.APPLIED)
+    rotated = rotate()
+    assert house.rows("select batch, keys from ledger.log_keys") == [(rotated.batch, [*map(str, rotated.keys)])]
