@@ -23,6 +23,7 @@ from streamcoop.adapters.watched_objects import WatchedStore
 from streamcoop.books import routes as books
 from streamcoop.catalogue import routes as catalogue
 from streamcoop.database import async_pool
+from streamcoop.erasure import routes as erasure
 from streamcoop.governance import routes as governance
 from streamcoop.headers import SecurityHeaders, page_policy
 from streamcoop.membership import routes as membership
@@ -34,8 +35,8 @@ from streamcoop.playback.desk import PlaybackDesk
 from streamcoop.royalties import routes as royalties
 from streamcoop.settings import settings
 from streamcoop.traffic import AddressLimit, Allowance, TooManyRequests
-from streamcoop.transparency import routes as transparency
 from streamcoop.transparency import certificate_routes as certificates
+from streamcoop.transparency import routes as transparency
 from streamcoop.wallet import routes as wallet
 from streamcoop.witness import routes as witness
 
@@ -135,6 +136,7 @@ def create_app() -> FastAPI:
         health,
         operations,
         accounts,
+        erasure,
         catalogue,
         wallet,
         royalties,
@@ -143,9 +145,9 @@ def create_app() -> FastAPI:
         governance,
         books,
         transparency,
+        certificates,
         witness,
     )
-        certificates,
     for feature in features:
         app.include_router(feature.router)
     patch_fastapi(app, docs_url=DOCS_PATH, swagger_ui_parameters=DOCS_PARAMETERS)

@@ -3,6 +3,7 @@
 from streamcoop.accounts import models as accounts
 from streamcoop.anchoring import models as anchoring
 from streamcoop.catalogue import models as catalogue
+from streamcoop.erasure import models as erasure
 from streamcoop.governance import models as governance
 from streamcoop.membership import models as membership
 from streamcoop.operations import models as operations
@@ -14,6 +15,7 @@ __all__ = [
     "accounts",
     "anchoring",
     "catalogue",
+    "erasure",
     "governance",
     "membership",
     "operations",

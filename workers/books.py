@@ -1,13 +1,15 @@
-"""Adding up the books again, now and then, so that somebody is told when they stop balancing."""
+"""Adding up the books again, now and then, so that somebody is told when they stop balancing; and erasing from them."""
 
 from __future__ import annotations
 
 import logging
+import time
 from datetime import timedelta
 
 from ledger.store.checking import add_up_books
 from streamcoop.clock import now
 from streamcoop.database import engine, transaction
+from streamcoop.erasure import service as erasure
 from streamcoop.operations import books_check
 from streamcoop.settings import settings
 from workers.app import app
@@ -16,6 +18,9 @@ log = logging.getLogger(__name__)
 
 CHECK_S_MAX = 540
 STATEMENT_S_MAX = 300
+# Erasures that a tick looks at, and how long it goes on; the next one goes on from there.
+ERASURES_A_TICK_MAX = 100
+ERASE_TICK_S_MAX = 60.0
 
 
 @app.task(name="workers.books.check", soft_time_limit=CHECK_S_MAX)
@@ -31,3 +36,20 @@ def check() -> bool | None:
     facts = {"transfers": report.transfers, "plays": report.plays, "findings": len(report.findings)}
     log.log(logging.INFO if report.balanced else logging.CRITICAL, "books checked", extra=facts)
     return report.balanced
+
+
+@app.task(name="workers.books.erase")
+def erase() -> int:
+    """Go on with erasures of accounts, a chunk a transaction; returns how many steps. Safe to lose and to repeat."""
+    begun, steps = time.monotonic(), 0
+    with transaction() as session:
+        left = erasure.unfinished(session, ERASURES_A_TICK_MAX)
+    for user_id in left:
+        while time.monotonic() - begun < ERASE_TICK_S_MAX:
+            with transaction() as session:
+                if not erasure.go_on(session, user_id, now()):
+                    break
+            steps += 1
+    if steps:
+        log.info("erased", extra={"steps": steps, "accounts": len(left)})
+    return steps

@@ -125,7 +125,8 @@ def tell_wallets(conn: Connection, epoch: int, after: UUID | None, chunk: int = 
         columns: dict[str, Any] = {
             "commitments": names,
             "listeners": [row.owner for row in rows],
-            "salts": salts,
+            # Nobody is left to be told what opens the line of a closed wallet.
+            "salts": [None if r.closed else s for s, r in zip(salts, rows, strict=True)],
             "openings": [row.opening_micro for row in rows],
             "ins": [row.in_micro for row in rows],
             "spents": [row.spent_micro for row in rows],
@@ -147,7 +148,8 @@ _WALLETS = text("""
         select id, owner from ledger.account where kind = 'wallet' and owner > :after order by owner limit :chunk
     )
     select wallets.owner, coalesce(w.closing_micro, 0) as opening_micro, given.micro as in_micro,
-           paid.micro as spent_micro
+           paid.micro as spent_micro,
+           exists (select from ledger.listener l where l.id = wallets.owner and l.closed_at is not null) as closed
       from wallets cross join sealed
       left join ledger.log_wallet w on w.listener_id = wallets.owner and w.epoch = sealed.earlier
      cross join lateral (

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from ledger import accounts
 from ledger.entries import credit_opening
+from ledger.errors import RequestIdReused
 from ledger.store import posting
 from ledger.store.batches import open_batch
 from ledger.store.posting import Posted, Transfer
@@ -26,12 +27,19 @@ def give(
     transfers: Sequence[Transfer],
     now: datetime,
     note: dict[str, Any] | None = None,
+    remark: str = "",
 ) -> Posted:
-    """Post what gives a listener credits, as `posting.post` does; what reaches her wallet and what she paid is told."""
+    """Post what gives a listener credits, as `posting.post` does; what reaches her wallet and what she paid is told.
+
+    `remark` is what somebody wrote beside it: no part of the books, since it goes when she is erased.
+    """
     batch = open_batch(conn)
     posted = posting.post(conn, key, kind, transfers, now, note, batch)
     if posted.repeated:
+        _require_same(conn, key, posted, remark)
         return posted
+    if remark:
+        conn.execute(_REMARK, {"posting": posted.id, "remark": remark})
     wallet = accounts.wallet(listener_id)
     credits_micro = sum(t.amount_micro for t in transfers if t.credit == wallet)
     money_micro = sum(t.amount_micro for t in transfers if t.debit == accounts.BANK)
@@ -50,6 +58,14 @@ def give(
     return posted
 
 
+def _require_same(conn: Connection, key: UUID, posted: Posted, remark: str) -> None:
+    """Raise RequestIdReused where another remark was made; one that is erased is not there to compare with."""
+    first = conn.scalar(text("select text from ledger.remark where posting_id = :posting"), {"posting": posted.id})
+    if first is not None and first != remark:
+        raise RequestIdReused(key=str(key))
+
+
+_REMARK = text("insert into ledger.remark (posting_id, text) values (:posting, :remark)")
 _TELL = text("""
     insert into ledger.log_credit (posting_id, batch, kind, listener_id, salt, credits_micro, money_micro, commitment)
     values (:posting, :batch, :kind, :listener, :salt, :credits_micro, :money_micro, :commitment)

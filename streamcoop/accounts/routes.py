@@ -36,11 +36,13 @@ def _out(user: User) -> UserOut:
     return UserOut.model_validate(user, from_attributes=True)
 
 
-def _network(request: Request) -> str:
+def network(request: Request) -> str:
+    """The network a request comes from, as failures are counted by it."""
     return network_of(request.client.host) if request.client else ""
 
 
-def _cookie_flags(request: Request) -> dict[str, Any]:
+def cookie_flags(request: Request) -> dict[str, Any]:
+    """How the session's cookie is set, and so how it is taken back."""
     # A proxy that ends TLS need not say so: what the operator calls the service's address does.
     secure = request.url.scheme == "https" or settings().public_address.startswith("https:")
     return {"httponly": True, "secure": secure, "samesite": "lax"}
@@ -53,7 +55,7 @@ def _cookie_flags(request: Request) -> dict[str, Any]:
 )
 async def open_account(new: NewUser, request: Request, now: Now) -> UserOut:
     """Open an account. Everybody is a listener; an artist can also upload."""
-    return _out(await passwords.in_turn(_open_account, new, _network(request), now))
+    return _out(await passwords.in_turn(_open_account, new, network(request), now))
 
 
 def _open_account(new: NewUser, network: str, at: datetime) -> User:
@@ -75,9 +77,9 @@ def _open_account(new: NewUser, network: str, at: datetime) -> User:
 )
 async def sign_in(credentials: Credentials, request: Request, response: Response, now: Now) -> SignedInOut:
     """Sign in. The session's secret comes back in a cookie, and in the body for clients without cookies."""
-    user, signed_in, secret = await passwords.in_turn(_sign_in, credentials, _network(request), now)
+    user, signed_in, secret = await passwords.in_turn(_sign_in, credentials, network(request), now)
     life_s = int(service.SESSION_LIFE.total_seconds())
-    response.set_cookie(COOKIE, secret, max_age=life_s, **_cookie_flags(request))
+    response.set_cookie(COOKIE, secret, max_age=life_s, **cookie_flags(request))
     return SignedInOut(user=_out(user), session=secret, expires_at=signed_in.expires_at)
 
 
@@ -99,7 +101,7 @@ def sign_out(principal: SignedIn, request: Request, response: Response, session:
     for secret in (request.cookies.get(COOKIE), request.headers.get("Authorization", "").rpartition(" ")[2]):
         if secret:
             request.app.state.principals.forget(digest_of(secret))
-    response.delete_cookie(COOKIE, **_cookie_flags(request))
+    response.delete_cookie(COOKIE, **cookie_flags(request))
 
 
 @router.get("/me", responses=_PERSONAL)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -36,11 +36,21 @@ class TooManyTokens(DomainError):
     """Revoke a token before making another."""
 
 
+class WrongPassword(DomainError):
+    """This is not the password of your account."""
+
+
+class LastOperator(DomainError):
+    """You are the only operator: give somebody else the role before you go."""
+
+
 register(
     {
         EmailTaken: HTTPStatus.CONFLICT,
         WrongCredentials: HTTPStatus.UNAUTHORIZED,
         TooManyTokens: HTTPStatus.CONFLICT,
+        WrongPassword: HTTPStatus.FORBIDDEN,
+        LastOperator: HTTPStatus.CONFLICT,
     }
 )
 
@@ -131,3 +141,27 @@ def set_roles(session: Session, user_id: UUID, roles: list[str]) -> User:
     changed = user(session, user_id)
     changed.roles = sorted(set(roles))
     return changed
+
+
+def require_password(session: Session, user_id: UUID, password: str) -> User:
+    """An account whose owner shows that it is she, locked. Raises NotFound and WrongPassword."""
+    found = session.get(User, user_id, with_for_update=True)
+    if found is None:
+        raise NotFound
+    if not passwords.matches(password, found.password_hash):
+        raise WrongPassword
+    return found
+
+
+def is_last_operator(session: Session, user_id: UUID) -> bool:
+    """Whether nobody could give roles any more without this account."""
+    operators = list(session.scalars(select(User.id).where(User.roles.contains(["operator"])).limit(2)))
+    return operators == [user_id]
+
+
+def erase(session: Session, user_id: UUID) -> None:
+    """Nothing is left of an account but its number, which the books go by; nobody can sign in. Safe to repeat."""
+    blank = {"email": f"erased {user_id}", "password_hash": "", "name": "", "roles": []}
+    session.execute(update(User).where(User.id == user_id).values(blank))
+    for made in (SignIn, ApiToken):
+        session.execute(delete(made).where(made.user_id == user_id))

@@ -24,6 +24,8 @@ from streamcoop.problems import register
 
 ARTISTS_PER_OWNER_MAX = 20
 RELEASES_PER_ARTIST_MAX = 500
+# Tracks deleted in one transaction, each with a handful of objects.
+ERASED_AT_ONCE = 200
 
 
 class TooManyArtists(DomainError):
@@ -237,6 +239,39 @@ def delete_track(session: Session, owner_id: UUID, track_id: UUID, now: datetime
     own_draft(session, owner_id, doomed.release_id)
     session.execute(delete(Track).where(Track.id == track_id))
     storage.discard(session, storage.keys_of_track(track_id, doomed.original), now)
+
+
+# --- Of an artist who goes ---
+
+
+def releases_of_owner(session: Session, owner_id: UUID) -> list[Release]:
+    """All releases of this account's artists but drafts."""
+    found = select(Release).join(Artist, Artist.id == Release.artist_id).where(Artist.owner_id == owner_id)
+    return list(session.scalars(found.where(Release.state != "draft").order_by(Release.id)))
+
+
+def erase_drafts(session: Session, owner_id: UUID, now: datetime, most: int = ERASED_AT_ONCE) -> bool:
+    """Delete what nobody else has ever seen: drafts with their files, and artists without a release.
+
+    So many tracks a call; False once nothing is left. Safe to repeat. What was once published stays for those who own
+    its tracks, under the name it was published by.
+    """
+    artists = select(Artist.id).where(Artist.owner_id == owner_id)
+    drafts = select(Release.id).where(Release.artist_id.in_(artists), Release.state == "draft")
+    doomed = select(Track.id, Track.original).where(Track.release_id.in_(drafts)).order_by(Track.id).limit(most)
+    tracks = dict(session.execute(doomed).all())
+    if tracks:
+        session.execute(delete(Track).where(Track.id.in_(tracks)))
+        for track_id, original in tracks.items():
+            storage.discard(session, storage.keys_of_track(track_id, original), now)
+        return True
+    pictures = session.scalars(delete(Release).where(Release.id.in_(drafts)).returning(Release.artwork)).all()
+    if kept := [picture for picture in pictures if picture]:
+        storage.discard(session, kept, now)
+    has_release = select(Release.id).where(Release.artist_id == Artist.id).exists()
+    session.execute(delete(Artist).where(Artist.owner_id == owner_id, ~has_release))
+    session.execute(update(Artist).where(Artist.owner_id == owner_id).values(bio=None))
+    return False
 
 
 def _is_visible(release: Release, viewer_id: UUID | None) -> bool:

@@ -160,6 +160,15 @@ def _locked(session: Session, member_id: UUID) -> Member:
     return member
 
 
+def leave(session: Session, user_id: UUID) -> None:
+    """Nobody can vote with a key of hers that the co-op kept, and an application is withdrawn. Safe to repeat.
+
+    An admission stays on the chain and in the electorate, since both have to add up: its address leads to nobody.
+    """
+    session.execute(update(Member).where(Member.user_id == user_id).values(kept_key=None))
+    session.execute(update(Member).where(Member.user_id == user_id, Member.state == APPLIED).values(state=REFUSED))
+
+
 # --- What other features ask ---
 
 

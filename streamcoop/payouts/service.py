@@ -8,7 +8,7 @@ from datetime import datetime
 from http import HTTPStatus
 from uuid import UUID, uuid5
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -155,3 +155,15 @@ def under_way(session: Session) -> dict[str, tuple[int, datetime]]:
         .group_by(Payout.state)
     )
     return {state: (count, oldest) for state, count, oldest in rows}
+
+
+def under_way_to(session: Session, payee: UUID) -> int:
+    """How many payouts of hers are planned or sent: one at most."""
+    found = select(func.count()).where(Payout.payee == payee, Payout.state.in_((PLANNED, SENT)))
+    return session.scalar(found) or 0
+
+
+def forget(session: Session, payee: UUID) -> None:
+    """Where her money went is erased: the bank's own books tell it for as long as they must. Safe to repeat."""
+    session.execute(delete(PayoutDestination).where(PayoutDestination.payee == payee))
+    session.execute(update(Payout).where(Payout.payee == payee).values(destination=""))

@@ -27,6 +27,8 @@ from streamcoop.royalties.models import Hold, Split, SplitShare
 
 WHOLE_BP = 10_000
 NO_CONSENT = "no-consent"
+HELD = "held"
+"""What is left of the reason of a hold once it is to name nobody."""
 # A payee's hold may reach every track of a label. So many (track, payee) are released in one transaction.
 RELEASES_A_TIME = 100
 

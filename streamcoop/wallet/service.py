@@ -96,8 +96,8 @@ def top_up(
     ]
     if left_micro:
         transfers.append(Transfer(accounts.BANK, accounts.COMMUNITY, left_micro))
-    note = {"amount_minor": amount_minor, "by": str(booked_by), "reference": reference}
-    posted = crediting.give(conn, request_id, "top-up", listener_id, transfers, now, note)
+    note = {"amount_minor": amount_minor, "by": str(booked_by)}
+    posted = crediting.give(conn, request_id, "top-up", listener_id, transfers, now, note, reference)
     return ToppedUp(posted, credits_micro, left_micro)
 
 
@@ -135,8 +135,8 @@ def grant(
         Transfer(accounts.CREDITS_ISSUED, accounts.GRANTS, credits_micro),
         Transfer(accounts.GRANTS, accounts.wallet(listener_id), credits_micro),
     ]
-    note = {"by": str(booked_by), "reason": reason}
-    return crediting.give(conn, request_id, "grant", listener_id, transfers, now, note), money_micro
+    note = {"by": str(booked_by)}
+    return crediting.give(conn, request_id, "grant", listener_id, transfers, now, note, reason), money_micro
 
 
 def _received(conn: Connection, listener_id: UUID) -> tuple[int, int]:
@@ -187,7 +187,7 @@ _WALLET = text("""
 def set_limits(
     conn: Connection, listener_id: UUID, monthly_budget_micro: int | None, stop_before_ordinal: int | None
 ) -> None:
-    """Set both limits. They hold from the next play that is recorded."""
+    """Set both limits. They hold from the next play that is recorded. A closed wallet's stay."""
     conn.execute(
         text("""
             insert into ledger.listener (id, monthly_budget_micro, stop_before_ordinal)
@@ -195,6 +195,7 @@ def set_limits(
                 on conflict (id) do update
                set monthly_budget_micro = excluded.monthly_budget_micro,
                    stop_before_ordinal = excluded.stop_before_ordinal
+             where listener.closed_at is null
         """),
         {"listener": listener_id, "budget": monthly_budget_micro, "stop": stop_before_ordinal},
     )

@@ -34,10 +34,11 @@ class BadMonth(DomainError):
 register({StatementTooLong: HTTPStatus.CONFLICT, BadMonth: HTTPStatus.BAD_REQUEST})
 
 _MOVEMENTS = text("""
-    select p.posted_at as at, p.kind, t.amount_micro as credits_micro, p.note
+    select p.posted_at as at, p.kind, t.amount_micro as credits_micro, r.text as remark
       from ledger.account wallet
       join ledger.transfer t on t.credit_account = wallet.id
       join ledger.posting p on p.id = t.posting_id
+      left join ledger.remark r on r.posting_id = p.id
      where wallet.kind = 'wallet' and wallet.owner = :listener and t.posted_at >= :start and t.posted_at < :end
      order by t.id limit :lines
 """)
@@ -106,7 +107,7 @@ def statement(session: Session, founding: Founding, listener_id: UUID, month: st
         StatementLine(
             at=m.at, kind=m.kind, credits_micro=m.credits_micro, money_micro=value_micro(m.credits_micro),
             play_id=None, track_id=None, title=None, artist=None, ordinal=None, settled=True,
-            reference=m.note.get("reference") or m.note.get("reason"),
+            reference=m.remark,
         )
         for m in movements
     ]  # fmt: skip

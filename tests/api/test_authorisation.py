@@ -308,6 +308,8 @@ def bodies(realm: Realm, caller: Caller, things: dict[str, str]) -> dict[Route, 
         ("POST", f"{api}/users"): new,
         ("POST", SIGN_IN_PATH): {"email": caller.owner.person.email, "password": PASSWORD},
         ("POST", f"{api}/me/tokens"): {"name": "another", "scopes": _some(caller.owner)},
+        # She has credits and does not say that they may be lost.
+        ("DELETE", f"{api}/me"): {"password": PASSWORD},
         ("PUT", f"{api}/users/{{user_id}}/roles"): {"roles": ["listener"]},
         ("POST", f"{api}/artists"): {"name": "Kyai"},
         ("PATCH", f"{api}/artists/{{artist_id}}"): {"bio": "Gongs"},

@@ -36,10 +36,12 @@ from streamcoop.accounts.principals import Principal, scopes_of, visitor_or_prin
 from streamcoop.adapters.objects import open_store
 from streamcoop.catalogue.models import Artist, Release, Track
 from streamcoop.database import _engine, engine, transaction
+from streamcoop.erasure import routes as erasure
 from streamcoop.founded import founded as founded_once
 from streamcoop.royalties import routes as royalties
 from streamcoop.royalties.service import close_epoch
 from streamcoop.settings import settings
+from streamcoop.transparency import certificate_routes as certificates
 from streamcoop.transparency import routes as transparency
 from streamcoop.wallet import routes as wallet
 from tests.conftest import Database
@@ -265,12 +267,18 @@ def _serving(app: FastAPI) -> Iterator[Client]:
 def _app(standing: Clock) -> FastAPI:
     app = FastAPI()
     problems.install(app)
-    for feature in (accounts, royalties, transparency, wallet):
+    for feature in (accounts, certificates, erasure, royalties, transparency, wallet):
         app.include_router(feature.router)
     app.state.objects = open_store(settings())
+    app.state.principals = _NobodyIsRemembered()
     app.dependency_overrides[clock.of_request] = standing.now
     app.dependency_overrides[visitor_or_principal] = _whoever_is_named
     return app
+
+
+class _NobodyIsRemembered:
+    def forget(self, digest: bytes) -> None:
+        """There is nothing to forget: each request looks up who asks."""
 
 
 def _whoever_is_named(request: Request) -> Principal | None:

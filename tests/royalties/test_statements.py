@@ -102,8 +102,8 @@ def test_what_a_spreadsheet_would_calculate_is_defused(label: Label, text: str) 
     track, listener = label.track(artist, text, text), label.listener()
     with label.database.engine.begin() as conn:
         transfers = factories.top_up_transfers(listener.user_id, 1_000_000)
-        user_id, note = listener.user_id, {"reference": text}
-        crediting.give(conn, user_id, "top-up", user_id, transfers, label.clock.now(), note)
+        user_id = listener.user_id
+        crediting.give(conn, user_id, "top-up", user_id, transfers, label.clock.now(), remark=text)
     label.play(listener, track)
     label.close()
     royalties = label.table("/royalties/statement.csv", artist)
