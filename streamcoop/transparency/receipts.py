@@ -56,7 +56,9 @@ class Log:
     origin: str
 
     def proof(self, index: int) -> tuple[bytes, list[bytes], str]:
-        """An entry, its path under the head that is shown, and that head's note."""
+        """An entry, its path under the head that is shown, and that head's note. Raises NotYetTold, LogNotSigned."""
+        if not self.keys.all:
+            raise LogNotSigned
         note, head = files.read_note(self.store, files.CHECKPOINT, self.keys.all)
         if index >= head.size:
             raise NotYetTold

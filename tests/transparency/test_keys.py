@@ -130,6 +130,21 @@ def test_a_log_without_a_key_is_stopped(desk: Desk) -> None:
     assert "signs no log" in desk.refused("keys")
 
 
+def test_a_log_whose_key_was_taken_away_answers_that_it_is_not_signed(desk: Desk) -> None:
+    label = desk.press.label
+    artist, lestari = label.person("Kyai", "artist"), label.listener()
+    label.play(lestari, label.track(artist))
+    desk.press.publish()
+    label.play(lestari, label.track(artist))
+    named = label.get("/royalties/names", artist)[0]
+    desk.monkeypatch.delenv("STREAMCOOP_LOG_KEY")
+    settings.cache_clear()
+    told, untold = (f"/plays/{play}/receipt" for play in desk.press.plays_of(lestari))
+    for path, person in ((told, lestari), (untold, lestari), (f"/royalties/names/{named['split_id']}/receipt", artist)):
+        answer = label.call("GET", path, person)
+        assert (answer.status_code, answer.json()["type"]) == (409, "/problems/log-not-signed")
+
+
 def test_files_that_are_not_what_the_rows_say_stop_the_log(desk: Desk) -> None:
     desk.press.publish()
     whole = json.loads(desk.must("status", "--json").stdout)
