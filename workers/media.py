@@ -7,7 +7,6 @@ is killed anywhere loses at most the rendition it was making.
 from __future__ import annotations
 
 import logging
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -89,8 +88,7 @@ def sweep() -> None:
 
 def _render(work: Work) -> None:
     """Make what is missing, then declare the track ready. Raises LeaseLost, and what goes wrong."""
-    with _kept(work), tempfile.TemporaryDirectory(prefix="render-", dir=scratch.folder()) as name:
-        folder = Path(name)
+    with _kept(work), scratch.own_folder("render-") as folder:
         original = folder / "original"
         _store().fetch_to(work.original, original)
         limits = audio.AudioLimits(settings().duration_s_max)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -33,8 +32,8 @@ register({UnreadablePicture: HTTPStatus.UNSUPPORTED_MEDIA_TYPE})
 
 def replace(store: ObjectStore, owner_id: UUID, release_id: UUID, picture: Path) -> None:
     """Make `picture` the release's artwork. Raises NotFound, UnreadablePicture, StorageUnavailable."""
-    with tempfile.TemporaryDirectory(prefix="artwork-", dir=scratch.folder()) as folder:
-        keep(store, owner_id, release_id, _encoded(picture, Path(folder)))
+    with scratch.own_folder("artwork-") as folder:
+        keep(store, owner_id, release_id, _encoded(picture, folder))
 
 
 def keep(store: ObjectStore, owner_id: UUID, release_id: UUID, jpeg: Path, *, if_missing: bool = False) -> bool:

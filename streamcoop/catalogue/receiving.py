@@ -117,9 +117,10 @@ async def received(request: Request, account_id: UUID, size_max: int) -> AsyncIt
     async with _place(request.app.state.pool, account_id):
         path, file = await in_thread(_new_file)
         try:
-            with file:
-                size, sha256 = await _receive(request, file, size_max)
-            yield Received(path, size, sha256)
+            with scratch.held(path):
+                with file:
+                    size, sha256 = await _receive(request, file, size_max)
+                yield Received(path, size, sha256)
         finally:
             # At once: a task that is being cancelled may await nothing.
             path.unlink(missing_ok=True)

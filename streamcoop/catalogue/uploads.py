@@ -6,11 +6,10 @@ Whatever is killed in between leaves a row in state `storing`, which the sweeper
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, Final
 from uuid import UUID
 
@@ -275,8 +274,8 @@ def _duplicate(session: Session, artist_id: UUID, sha256: bytes) -> DuplicateUpl
 def _artwork_notes(store: ObjectStore, owner_id: UUID, release_id: UUID, jpeg: bytes) -> list[str]:
     """Give the release the file's picture if it has none. An upload does not fail for a picture."""
     try:
-        with tempfile.TemporaryDirectory(prefix="artwork-", dir=scratch.folder()) as folder:
-            picture = Path(folder, "artwork.jpg")
+        with scratch.own_folder("artwork-") as folder:
+            picture = folder / "artwork.jpg"
             picture.write_bytes(jpeg)
             taken = artwork.keep(store, owner_id, release_id, picture, if_missing=True)
     except DomainError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pydantic import SecretStr
 from streamcoop import work
 from streamcoop.adapters import audio
 from streamcoop.adapters.audio_formats import Format
-from streamcoop.catalogue import receiving, rendering, storage, uploads
+from streamcoop.catalogue import receiving, rendering, scratch, storage, uploads
 from streamcoop.database import transaction
 from streamcoop.settings import settings
 from tests.adapters import audio_files
@@ -311,6 +312,31 @@ def test_files_left_by_killed_processes_go(studio: Studio) -> None:
     studio.worker.sweep()
     assert studio.scratch() == ["upload-new"]
     shutil.rmtree(folder)
+
+
+def test_a_clock_set_forward_takes_no_file_from_an_upload_or_a_rendering_under_way(
+    studio: Studio, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[str] = []
+
+    def after_a_sweep(name: str) -> Callable[..., Any]:
+        original = getattr(audio, name)
+
+        def reading(*args: Any, **named: Any) -> Any:
+            scratch.sweep(studio.clock.now())
+            swept.append(name)
+            return original(*args, **named)
+
+        return reading
+
+    for name in ("inspect", "render", "clip"):
+        monkeypatch.setattr(audio, name, after_a_sweep(name))
+    studio.clock.advance(days=3)
+    track_id = studio.uploaded(studio.release(), sources["mp3"])
+    studio.worker.render(track_id)
+    assert studio.track(track_id)["state"] == "ready"
+    assert swept == ["inspect", "inspect", "render", "render", "clip"]
+    assert studio.scratch() == []
 
 
 def test_a_request_reaches_the_broker(studio: Studio) -> None:
