@@ -81,9 +81,8 @@ class Keyring:
     def is_known(self) -> bool:
         """Whether who has read the published log knows our own keys as the log's."""
         own = tuple(str(key.verifier) for key in self.own)
-        return not self.rotations or any(
-            own == rotation.before or (own == rotation.keys and rotation.is_published) for rotation in self.rotations
-        )
+        known = [rotation.keys for rotation in self.rotations if rotation.is_published]
+        return not self.rotations or own in (self.rotations[0].before, *known)
 
     def _told_for(self, batch: int) -> tuple[str, ...] | None:
         if not self.rotations:

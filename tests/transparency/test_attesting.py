@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier
 
 import psycopg
 import pytest
@@ -12,10 +14,13 @@ from psycopg.errors import RestrictViolation
 from ledger import accounts as chart
 from ledger import entries
 from ledger.ids import new_id
+from ledger.note import SigningKey
 from ledger.store import batches, posting
 from ledger.store.posting import Transfer
 from ledger.verify.report import Report
 from streamcoop.database import transaction
+from streamcoop.settings import settings
+from streamcoop.transparency import attesting, key_files
 from streamcoop.transparency.commands import _Amount, _written
 from tests.ledger import factories
 from tests.royalties.label import FIRST_EPOCH
@@ -222,3 +227,21 @@ def test_a_split_is_found_in_a_batch_that_also_attests_and_changes_keys(sealed: 
     report = press.require_whole(receipts)
     assert [outcome.kind for outcome in report.receipts] == ["payee"]
     assert attested(report)
+
+
+def test_officers_who_speak_at_the_same_time_have_both_spoken(sealed: Desk) -> None:
+    officers = [key_files.read_key(sealed.key_file(name)) for name in OFFICERS]
+    trusted = [officer.verifier for officer in officers]
+    both = Barrier(len(officers))
+
+    def say(officer: SigningKey) -> attesting.Said:
+        with transaction() as session:
+            both.wait(timeout=10)
+            label = sealed.press.label
+            return attesting.attest(session, settings(), label.founding, trusted, (LABEL, 100_000_000), officer)
+
+    with ThreadPoolExecutor(len(officers)) as threads:
+        said = [*threads.map(say, officers)]
+    assert sorted(each.batch is None for each in said) == [False, True]
+    sealed.press.publish()
+    assert sorted(attested(sealed.press.require_whole())) == sorted(officer.name for officer in officers)

@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from psycopg.errors import RestrictViolation
 
 from ledger import entries
-from ledger.note import KeyType, NoteRefused, SigningKey, VerifierKey, parse_verifier_key
+from ledger.merkle import consistency_proof
+from ledger.note import (
+    KeyType,
+    NoteRefused,
+    SigningKey,
+    VerifierKey,
+    b64,
+    parse_checkpoint,
+    parse_note,
+    parse_verifier_key,
+)
 from ledger.store import batches
+from ledger.store.rotations import Rotation
+from ledger.tiles import TiledTree
+from ledger.witness import Verdict
 from streamcoop.adapters.objects import ObjectStoreUnavailable
 from streamcoop.database import transaction
 from streamcoop.settings import settings
-from streamcoop.transparency import key_files, publishing, rotating
+from streamcoop.transparency import files, key_files, publishing, rotating
 from streamcoop.transparency.key_files import KeyFileRefused
-from streamcoop.transparency.keys import OtherKeysSign, keys_from
+from streamcoop.transparency.keys import Keyring, OtherKeysSign, keys_from
+from streamcoop.witness import service as witnessing
 from tests.ledger import factories
 from tests.transparency.desk import Desk, Faltering, secret
 from tests.transparency.press import ORIGIN, Press
@@ -173,6 +190,36 @@ def test_a_database_that_knows_less_than_was_published_stops_the_log(desk: Desk)
 
 
 # --- Rotation ---
+
+SECRETS = [secret(byte) for byte in range(1, 7)]
+
+
+@given(st.sets(st.integers(1, 30), min_size=1, max_size=5), st.integers(0, 31))
+def test_each_batch_has_the_keys_of_the_last_rotation_up_to_it(batches_of: set[int], batch: int) -> None:
+    own = [tuple(keys_from(each, ORIGIN)) for each in SECRETS[: len(batches_of) + 1]]
+    texts = [tuple(str(key.verifier) for key in keys) for keys in own]
+    rotations = tuple(
+        Rotation(number, before, after, number <= batch)
+        for number, before, after in zip(sorted(batches_of), texts, texts[1:], strict=False)
+    )
+    turn = sum(number <= batch for number in batches_of)
+    for place, keys in enumerate(own):
+        ring = Keyring(keys, rotations)
+        assert [*map(str, ring.of(batch))] == [*texts[turn]] == [*map(str, ring.current)]
+        assert {*map(str, ring.all)} == {text for each in texts for text in each}
+        if place == turn:
+            assert ring.signing(batch) == keys
+        else:
+            with pytest.raises(OtherKeysSign):
+                ring.signing(batch)
+        assert ring.is_known == (place <= turn)
+
+
+@given(st.integers(0, 31))
+def test_without_a_rotation_every_batch_is_the_settings_keys(batch: int) -> None:
+    own = tuple(keys_from(SECRETS[0], ORIGIN))
+    assert Keyring(own, ()).signing(batch) == own
+    assert Keyring((), ()).of(batch) == Keyring((), ()).all == []
 
 
 def test_keys_are_changed_and_all_of_before_stays_verifiable(desk: Desk, tmp_path: Path) -> None:
@@ -406,3 +453,67 @@ def test_a_rotation_is_never_taken_back_in_the_books(desk: Desk) -> None:
     for statement in ("update ledger.log_keys set batch = batch + 1", "delete from ledger.log_keys"):
         with psycopg.connect(desk.press.label.database.superuser_url) as conn, pytest.raises(RestrictViolation):
             conn.execute(statement)
+
+
+def test_the_worker_waits_for_the_key_and_says_so(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    from workers import log as worker  # here, because it reads the settings
+
+    press = desk.press
+    press.publish()
+    desk.must("rotate-keys", "--new-key-file", desk.folder / "next")
+    press.end_batch()
+    before = (press.log / "checkpoint").read_bytes()
+    assert worker.publish() == 0
+    assert "log not published" in caplog.messages
+    assert (press.log / "checkpoint").read_bytes() == before
+    desk.take_key(desk.folder / "next")
+    assert worker.publish() == 1
+    assert press.require_whole().kinds[entries.KEYS] == 1
+
+
+def submission(press: Press, old: int) -> bytes:
+    """The head that is shown, as a witness is asked to cosign it after one of size `old`."""
+    written = (press.log / "checkpoint").read_text(encoding="utf-8")
+    size = parse_checkpoint(parse_note(written.encode()).text).size
+    tree = TiledTree(size, files.reader(press.store))
+    proof = [b64(node) for node in consistency_proof(old, size, tree.subtree)] if old else []
+    return "\n".join([f"old {old}", *proof, "", written]).encode()
+
+
+def test_a_witness_goes_on_once_it_is_told_the_new_keys(desk: Desk) -> None:
+    press, own = desk.press, [SigningKey("witness.example/w", KeyType.ED25519_COSIGNATURE, bytes(32))]
+
+    def add(keys: tuple[VerifierKey, ...]) -> None:
+        with transaction() as session:
+            for key in keys:
+                witnessing.add_log(session, str(key), press.label.clock.now())
+
+    def ask(old: int) -> Verdict:
+        with transaction() as session:
+            return witnessing.add_checkpoint(session, submission(press, old), own, press.label.clock.now()).verdict
+
+    add(shown_keys(desk))
+    before = press.publish()
+    assert before is not None
+    assert ask(0) is Verdict.COSIGNED
+    desk.must("rotate-keys", "--new-key-file", desk.folder / "next")
+    desk.take_key(desk.folder / "next")
+    press.publish()
+    assert ask(before.size) is not Verdict.COSIGNED
+    add(keys_in(desk.folder / "next"))
+    assert ask(before.size) is Verdict.COSIGNED
+
+
+def test_a_batch_does_not_end_while_a_rotation_is_told_in_it(desk: Desk) -> None:
+    press = desk.press
+    press.publish()
+    with ThreadPoolExecutor(1) as elsewhere:
+        with transaction() as session:
+            told = rotating.rotate(session, press.store, settings(), key_files.secret_once(desk.folder / "next"))
+            ended = elsewhere.submit(press.end_batch)
+            with pytest.raises(TimeoutError):
+                ended.result(timeout=0.3)
+        assert ended.result(timeout=10) == told.batch
+    desk.take_key(desk.folder / "next")
+    press.publish(end=False)
+    assert press.require_whole().kinds[entries.KEYS] == 1
