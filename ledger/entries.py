@@ -174,8 +174,9 @@ FORMS: Mapping[str, Mapping[str, Check]] = {
                   "licensing_bp": _amounts, "decided_by": _text},
     # A recording, when it is first played; `sha256` is of the file its artist uploaded.
     TRACK: {"track": _uuid, "artist": _uuid, "sha256": _digest},
-    # Who is paid from an epoch on. Of several the one with the latest epoch, then the highest id, holds. A track's
-    # first has the track's own id. `payee` is a commitment that her own opening belongs to.
+    # Who is paid from an epoch on. Of several the one with the latest epoch, then the highest id, holds. One with the
+    # track's own id comes with the track, and holds as long as there is no other. `payee` is a commitment that her own
+    # opening belongs to.
     SPLIT: {"split": _uuid, "track": _uuid, "effective_epoch": _integer, "payees": _list(_SHARE)},
     # A batch's plays and buy-outs of one track, opened in one epoch.
     PLAYS: {"batch": _some, "epoch": _integer, "track": _uuid, "count": _some, "sum_micro": _some, "root": _digest},

@@ -163,6 +163,7 @@ class Audit:
         # No change of terms may reach back to these: the highest epoch of which plays, or a seal, were seen.
         self._played_epoch: int | None = None
         self._sealed_epoch: int | None = None
+        self._tracks: set[str] = set()
         self._splits: dict[str, list[_Split]] = {}
         self._pending: dict[int, dict[str, int]] = {}
         self._roots: set[int] = set()
@@ -382,28 +383,25 @@ class Audit:
     # --- Tracks and splits ---
 
     def _take_track(self, entry: Entry) -> None:
-        if entry["track"] in self._splits:
+        if entry["track"] in self._tracks:
             self._wrong("splits", "a track is told twice", "", entry["track"])
-            return
-        self._splits[entry["track"]] = []
+        self._tracks.add(entry["track"])
 
     def _take_split(self, entry: Entry) -> None:
         track, split, effective_epoch = entry["track"], entry["split"], entry["effective_epoch"]
-        splits = self._splits.get(track)
+        # May come before its track, which is told when it is first played.
+        splits = self._splits.setdefault(track, [])
         shares = tuple(Share(share["payee"], share["share_bp"]) for share in entry["payees"])
         try:
             check_split(shares)
         except SharesDoNotAddUp as refused:
             self._wrong("splits", f"a split that is not whole: {refused}")
             return
-        if splits is None:
-            self._wrong("splits", "a split of a track that was not told", "", track)
-            return
-        if not splits:
-            first = (track, self.founding.get("first_epoch"))
-            self._require(
-                "splits", "a track's first split has its id and the first epoch", first, (split, effective_epoch)
-            )
+        if split == track:
+            first_epoch = self.founding.get("first_epoch")
+            self._require("splits", "a track's own split is of the first epoch", first_epoch, effective_epoch)
+            if track not in self._tracks:
+                self._wrong("splits", "a track's own split before the track", "", track)
         elif self._sealed_epoch is not None and effective_epoch <= self._sealed_epoch:
             self._wrong("splits", "a split that changes a closed epoch", f"after {self._sealed_epoch}", effective_epoch)
         if any(before.split == split for before in splits):
@@ -427,7 +425,7 @@ class Audit:
         self._count_plays(epoch, track, count, sum_micro, root)
 
     def _count_plays(self, epoch: int, track: str, count: int, sum_micro: int, root: str) -> None:
-        if track not in self._splits:
+        if track not in self._tracks:
             self._wrong("plays", "plays of a track that was not told before", "", track)
         if epoch < self.calendar.first:
             self._wrong("plays", "plays of an epoch before the founding", f"from {self.calendar.first}", epoch)

@@ -21,6 +21,7 @@ from streamcoop.database import engine, transaction
 from streamcoop.settings import settings
 from streamcoop.transparency import naming, publishing
 from streamcoop.transparency.keys import keyring, signing_keys, verifier_keys
+from streamcoop.transparency.sealing import secret_of
 from tests.royalties.label import Label, Person
 
 BATCHES_MAX = 1_000
@@ -56,6 +57,7 @@ class Press:
             origin=origin,
             founding=self.label.founding,
             clock=self.label.clock.now,
+            secret=secret_of(settings()),
             cosign=self.cosign,
         )
 
@@ -67,6 +69,13 @@ class Press:
     def waiting(self) -> list[Batch]:
         with transaction() as session:
             return batches.unpublished(session.connection(), BATCHES_MAX)
+
+    def all_batches(self) -> list[Batch]:
+        rows = self.label.rows(
+            "select number, opened_at, closed_at, seals from ledger.log_batch"
+            " where closed_at is not null order by number"
+        )
+        return [Batch(*row) for row in rows]
 
     def publish(self, *, end: bool = True) -> Checkpoint | None:
         """Publish all that has ended, the open batch too unless it is to stay open; the head afterwards."""
