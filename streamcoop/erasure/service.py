@@ -2,8 +2,8 @@
 
 What names a person goes with the request itself: sessions, tokens, address, name, password, her key, where her money
 went. From then on her wallet is closed and nothing new is written. A worker goes on with what there may be much of, a
-chunk a transaction, each leaving a state that the next can start from. At the end all of it is gone over once more,
-for whoever had looked her up just before may have written after.
+chunk a transaction, each leaving a state that the next can start from. It comes to its end only after a while, for
+whoever had looked her up just before may have written after.
 """
 
 from __future__ import annotations
@@ -185,18 +185,20 @@ def unfinished(session: Session, most: int) -> list[UUID]:
 def go_on(session: Session, user_id: UUID, now: datetime) -> bool:
     """The next step of an erasure; False where there is nothing to do just now. Safe to repeat.
 
-    Plays that are not settled yet are waited for: settling has to know whose they are.
+    Plays that are not settled yet are waited for: settling has to know whose they are. Each step begins at the
+    beginning, so that of a backup that was put back an erasure's row alone leads to its end.
     """
     found = select(Erasure).where(Erasure.user_id == user_id, Erasure.ended_at.is_(None))
     erasure = session.scalar(found.with_for_update(skip_locked=True))
     if erasure is None:
         return False
     conn = session.connection()
+    erasing.close_wallet(conn, user_id, now)
+    _forget(session, user_id)
     if erasing.has_unsettled(conn, user_id):
         return False
     if erasing.erase_chunk(conn, user_id) or catalogue.erase_drafts(session, user_id, now):
         return True
     if now >= erasure.asked_at + QUIET_FOR:
-        _forget(session, user_id)
         erasure.ended_at = now
     return False

@@ -13,6 +13,7 @@ from ledger import accounts as chart
 from ledger.store import erasing
 from streamcoop.catalogue.models import Artist, Release, Track
 from streamcoop.database import transaction
+from streamcoop.erasure import service
 from streamcoop.membership import service as membership
 from streamcoop.payouts import service as payouts
 from streamcoop.settings import settings
@@ -356,3 +357,42 @@ def test_a_top_up_sent_again_is_known_by_its_reference_until_that_is_erased(hous
     month = label.clock.now().strftime("%Y-%m")
     [line] = label.get(f"/wallet/statement?month={month}", lestari)["lines"]
     assert line["reference"] == REFERENCE
+
+
+def test_an_erasure_is_repeated_where_a_backup_was_put_back(house: House) -> None:
+    """All that has to be kept apart from a backup is the row."""
+    label = house.label
+    track, lestari = label.track(label.person("Kyai", "artist")), house.account(NAME)
+    house.top_up(lestari, CREDITS_MINOR, REFERENCE)
+    label.play(lestari, track, 3)
+    with label.database.engine.begin() as conn:
+        row = {"who": lestari.user_id, "at": label.clock.now() - service.QUIET_FOR}
+        conn.execute(text("insert into coop.erasure (user_id, asked_at) values (:who, :at)"), row)
+    steps = 0
+    while house.step(lestari):
+        steps += 1
+        assert not house.findings()
+    assert steps
+    assert house.has_ended(lestari)
+    assert not found([NAME, lestari.email, REFERENCE], house.everything_kept())
+    assert house.sign_in(lestari.email).status_code == 401
+
+
+def test_the_worker_takes_all_steps_and_once_nothing_is_left_does_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workers import books  # it reads the settings
+
+    monkeypatch.setattr(books, "now", house.label.clock.now)
+    label = house.label
+    track = label.track(label.person("Kyai", "artist"))
+    gone = [house.account(NAME) for _ in range(2)]
+    for person in gone:
+        house.top_up(person, CREDITS_MINOR)
+        label.play(person, track, 2)
+        assert house.leave(person, forfeit_credits=True).status_code == 202
+    assert books.erase() == 2 * 4
+    assert not label.rows("select from ledger.play where listener_id is not null")
+    house.pass_quiet()
+    assert books.erase() == 0
+    assert all(house.has_ended(person) for person in gone)
