@@ -69,7 +69,7 @@ def is_due(conn: Connection, now: datetime, seconds: int, listeners_min: int) ->
 _CONTENT = text("""
     with open as materialized (select number from ledger.log_batch where closed_at is null)
     select not exists (select from ledger.posting where batch = (select number from open)
-                          and kind not in ('royalties', 'payouts-planned'))   -- told at the seal, and once they are paid
+                          and kind not in ('royalties', 'payouts-planned'))   -- told at the seal, and once paid
            and not exists (select from ledger.log_split where batch = (select number from open))
            and not exists (select from ledger.tariff where batch = (select number from open))
            and not exists (select from ledger.rates where batch = (select number from open))

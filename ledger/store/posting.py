@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 
 from ledger.accounts import Account
 from ledger.errors import BooksOutOfBalance, InsufficientBalance, RequestIdReused, UnknownAccount
+from ledger.store.batches import open_batch
 
 # More than a chunk of a close can have: a transfer for each of its tracks and of their payees.
 TRANSFERS_MAX = 100_000
@@ -50,7 +51,7 @@ def post(
     note: dict[str, Any] | None = None,
     batch: int | None = None,
 ) -> Posted:
-    """Post `transfers` in the caller's transaction under `key`; `batch` is the log's, of what is told there.
+    """Post `transfers` in the caller's transaction under `key`; `batch` is the log's, the open one if it is not given.
 
     The same key with the same kind, transfers and note again changes nothing and returns the first
     posting; with another content it raises RequestIdReused. Raises InsufficientBalance where an
@@ -195,6 +196,8 @@ def _content(kind: str, transfers: Sequence[Transfer], note: dict[str, Any]) -> 
 def _insert_posting(
     conn: Connection, key: UUID, kind: str, content: bytes, note: dict[str, Any], now: datetime, batch: int | None
 ) -> int | None:
+    # Told there or not: by its batch a posting is found in exactly one copy first.
+    batch = open_batch(conn) if batch is None else batch
     told = {"key": key, "kind": kind, "content": content, "note": json.dumps(note), "now": now, "batch": batch}
     posting_id = conn.scalar(_INSERT_POSTING, told)
     return None if posting_id is None else int(posting_id)

@@ -23,10 +23,11 @@ from streamcoop.database import engine, transaction
 from streamcoop.embedded.private import sync_folder
 from streamcoop.founded import founded
 from streamcoop.settings import Settings, settings
-from streamcoop.transparency import attesting, founding, key_files, naming, rotating
+from streamcoop.transparency import attesting, founding, key_files, naming, recovering, rotating
 from streamcoop.transparency.founding import Trusted
 from streamcoop.transparency.keys import keyring, signing_keys
 from streamcoop.transparency.publishing import Writer
+from streamcoop.transparency.sealing import secret_of
 from streamcoop.transparency.status import Status
 from streamcoop.transparency.status import status as status_of
 
@@ -34,7 +35,7 @@ CONSTITUTION_BYTES_MAX = 64 << 20
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 NEW_FILE = click.Path(path_type=Path, dir_okay=False)
-_REFUSALS = (DomainError, ObjectStoreUnavailable, ObjectConflict, OSError)
+_REFUSALS = (DomainError, ObjectStoreUnavailable, ObjectConflict, OSError, *recovering.REFUSALS)
 _AMOUNT = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,6}))?")
 
 
@@ -140,8 +141,25 @@ def _reader(configured: Settings) -> Writer:
         origin=origin,
         founding=founded(),
         clock=now,
+        secret=secret_of(configured),
         cosign=lambda _note, _head: "",
     )
+
+
+@log_command.command("recover")
+def recover_command() -> None:
+    """Bring a database that was restored from an older backup to where the published log is. Safe to repeat.
+
+    The service only reads meanwhile, and until this has succeeded.
+    """
+    with _told():
+        recovered = recovering.recover(settings(), open_store(settings()), now)
+    click.echo(
+        f"{recovered.put_back:,} batches are put back, and {recovered.published:,} found as they were published."
+    )
+    if recovered.head is not None:
+        click.echo(f"The log goes on from {recovered.head.size:,} entries.")
+    click.echo("The books balance. The service reads and writes.")
 
 
 @log_command.command("rotate-keys")

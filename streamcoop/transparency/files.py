@@ -20,6 +20,7 @@ FILE_BYTES_MAX = WIDTH * (ENTRY_BYTES_MAX + 2)
 
 _ROOT = "log"
 _PRIVATE = "log-private"
+FOLDERS = (_ROOT, _PRIVATE)
 _PUBLIC = re.compile(
     r"checkpoint|founding|heads/[0-9]{9}|tile/(?:entries|[0-9]{1,2})/(?:x[0-9]{3}/){0,6}[0-9]{3}(?:\.p/[0-9]{1,3})?"
 )
@@ -43,6 +44,11 @@ def head_path(batch: int) -> str:
 def leaves_key(batch: int) -> str:
     """Where the leaves of a batch's plays are, one tree after the other. They open nothing; nobody is served them."""
     return f"{_PRIVATE}/leaves/{batch:09}"
+
+
+def rows_key(batch: int) -> str:
+    """Where the private rows behind a batch are, sealed."""
+    return f"{_PRIVATE}/rows/{batch:09}"
 
 
 def put(store: ObjectStore, tile: Tile) -> None:

@@ -1,4 +1,5 @@
-"""Publishing: a batch's entries become files, then a signed head covers them, then everybody is shown that head.
+"""Publishing: a batch's private rows are sealed away, its entries become files, then a signed head covers them, then
+everybody is shown that head.
 
 Whatever was done before a crash is done again with the same bytes, since a batch that has ended changes no more. The
 writer never signs what contradicts a head that was signed: each batch's is in the object store, written once, and
@@ -31,6 +32,7 @@ from streamcoop.catalogue import lookup
 from streamcoop.governance import service as governance
 from streamcoop.transparency import files
 from streamcoop.transparency.keys import Keyring
+from streamcoop.transparency.sealing import seal
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,8 @@ class Writer:
     origin: str
     founding: Founding
     clock: Callable[[], datetime]
+    secret: bytes
+    """What the private rows behind a batch are sealed with."""
     cosign: Callable[[Note, Checkpoint], str]
     """Signature lines of witnesses for a head, as many as were to be had."""
 
@@ -93,11 +97,13 @@ def prepare(writer: Writer, batch: Batch) -> None:
 def publish(writer: Writer, batch: Batch) -> Checkpoint:
     """Publish a batch; the batches before it are published. Safe to repeat and to be killed anywhere.
 
-    Raises LogForked, OtherKeysSign where it waits for the keys that are to sign it, and ObjectStoreUnavailable.
+    Raises LogForked, OtherKeysSign where it waits for the keys that are to sign it, ObjectStoreUnavailable, and
+    CopyRefused where the private rows behind it are not safe.
     """
     writer.keys.signing(batch.number)
     prepare(writer, batch)
     first, before = require_unforked(writer, batch)
+    seal(writer.store, writer.engine, writer.secret, writer.origin, batch.number, writer.clock)
     try:
         head, places, leaves = _built(writer, batch, before, lambda tile: files.put(writer.store, tile))
         with leaves:
@@ -107,9 +113,30 @@ def publish(writer: Writer, batch: Batch) -> Checkpoint:
     _keep_places(writer, batch.number, places)
     head_note = _sign(writer, batch.number, head)
     show(writer, head_note, head)
+    _note(writer, batch, first, head)
+    return head
+
+
+def accept(writer: Writer, batch: Batch) -> Checkpoint | None:
+    """Note as published a batch whose head was signed before, since these rows lead to it. None: none was signed.
+
+    Signs and writes nothing; the batches before it are published. Raises LogForked.
+    """
+    note = _signed_before(writer, batch.number)
+    if note is None:
+        return None
+    first, before = _edge_before(writer, batch.number)
+    head, places, leaves = _built(writer, batch, before, _write_nothing)
+    leaves.close()
+    _require_same(note[1], head)
+    _keep_places(writer, batch.number, places)
+    _note(writer, batch, first, head)
+    return head
+
+
+def _note(writer: Writer, batch: Batch, first: int, head: Checkpoint) -> None:
     with writer.transaction() as session:
         batches.mark_published(session.connection(), batch.number, first, head.size, head.root, writer.clock())
-    return head
 
 
 def require_unforked(writer: Writer, batch: Batch) -> tuple[int, Edge]:

@@ -14,6 +14,7 @@ from streamcoop.adapters.objects import ObjectMissing
 from streamcoop.transparency import files
 from streamcoop.transparency.keys import OtherKeysSign
 from streamcoop.transparency.publishing import LogForked, Writer, require_unforked
+from streamcoop.transparency.recovering import BEHIND, is_behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ def status(session: Session, writer: Writer) -> Status:
 def _why_stopped(session: Session, writer: Writer, head: Head | None, waiting: Waiting) -> str | None:
     if not writer.keys.own:
         return "STREAMCOOP_LOG_KEY is not set: nothing is signed"
+    if is_behind(session.connection(), writer.store):
+        return BEHIND
     try:
         if head is not None:
             _require_ours(writer, head, waiting)
