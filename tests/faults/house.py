@@ -95,6 +95,7 @@ class Workers:
     royalties: ModuleType
     chain: ModuleType
     anchors: ModuleType
+    books: ModuleType
 
 
 @dataclass
@@ -266,12 +267,12 @@ def house(
 
 
 def _workers(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Workers:
-    from workers import anchors, chain, credits, media, royalties  # they read the settings
+    from workers import anchors, books, chain, credits, media, royalties  # they read the settings
 
     media._store.cache_clear()
-    for each in (anchors, chain, credits, media, royalties):
+    for each in (anchors, books, chain, credits, media, royalties):
         monkeypatch.setattr(each, "now", clock.now)
-    return Workers(media, credits, royalties, chain, anchors)
+    return Workers(media, credits, royalties, chain, anchors, books)
 
 
 @contextmanager

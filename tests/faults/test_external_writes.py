@@ -45,6 +45,7 @@ from tests.membership.coop import chain as chain
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "external-writes.md"
 PUT, DELETE, SEND_RAW = b"PUT /", b"DELETE /", b"eth_sendRawTransaction"
 USER_ROW, SIGN_IN_ROW = b'INSERT INTO coop."user"', b"INSERT INTO coop.sign_in ("
+ERASURE_ROW, SALT_GONE = b"INSERT INTO coop.erasure", b"update ledger.log_credit set salt = null"
 TRACK_ROW, TRACK_STORED = b"INSERT INTO coop.track (", b"UPDATE coop.track SET state="
 LISTING = 1
 """Before it sends, pgmq's client asks which queues there are: a commit of its own."""
@@ -489,6 +490,50 @@ def test_sign_in(house: House, failure: Failure) -> None:
     assert all(expires_at > datetime.now(UTC) for (expires_at,) in signed_in)
 
 
+def leaving(house: House, someone: Person) -> Response:
+    """Asking for one's own erasure, signed in anew."""
+    session = house.call("POST", "/session", json={"email": someone.email, "password": PASSWORD}).json()["session"]
+    consent = {"password": PASSWORD, "forfeit_credits": True}
+    return house.call("DELETE", "/me", headers={"Authorization": f"Bearer {session}"}, json=consent)
+
+
+@external_write("erasure asked for")
+def test_asking_for_an_erasure(house: House, failure: Failure) -> None:
+    someone = house.person()
+    trap = failure.at_commit(house.postgres, of=ERASURE_ROW)
+    require_database_away(leaving(house, someone))
+    assert trap.wait(TRAP_S_MAX)
+
+    credentials = {"email": someone.email, "password": PASSWORD}
+    if failure is Failure.APPLIED:
+        require_problem(house.call("POST", "/session", json=credentials), 401, "wrong-credentials")
+    else:
+        assert leaving(house, someone).status_code == 202
+    assert house.rows("select user_id from coop.erasure") == [(someone.id,)]
+    assert house.rows('select count(*) from coop."user" where email = %s', someone.email) == [(0,)]
+
+
+@external_write("step of an erasure")
+def test_step_of_an_erasure(house: House, failure: Failure) -> None:
+    someone = house.person()
+    house.post("/treasury/topups", house.operator, house.top_up(someone))
+    assert leaving(house, someone).status_code == 202
+    trap = failure.at_commit(house.postgres, of=SALT_GONE)
+    with pytest.raises(OperationalError):
+        house.workers.books.erase()
+    assert trap.wait(TRAP_S_MAX)
+    salted = "select count(*) from ledger.log_credit where listener_id = %s and salt is not null"
+    assert house.rows(salted, someone.id) == [(int(failure is Failure.NOT_APPLIED),)]
+
+    house.mend()
+    house.workers.books.erase()
+    assert house.rows(salted, someone.id) == [(0,)]
+    house.pass_time(minutes=2)
+    house.workers.books.erase()
+    assert house.rows("select count(*) from coop.erasure where ended_at is not null") == [(1,)]
+    house.require_balanced_books()
+
+
 @external_write("artist, release or token made")
 def test_what_is_made_without_a_request_id(house: House, failure: Failure) -> None:
     artist = house.person("artist")
@@ -874,6 +919,28 @@ def sign_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """The house signs its log from now on."""
     monkeypatch.setenv("STREAMCOOP_LOG_KEY", settings().secret_key.get_secret_value())
     settings.cache_clear()
+
+
+@external_write("sealed copy of a batch's rows")
+def test_sealed_copy(house: House, failure: Failure, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign_the_log(monkeypatch)
+    store, secret = open_store(settings()), sealing.secret_of(settings())
+    with transaction() as session:
+        origin = naming.name_log(session, settings())
+        number = batches.end_batch(session.connection(), house.clock.now())
+
+    def seal() -> None:
+        sealing.seal(store, engine(), secret, origin, number, house.clock.now)
+
+    trap = failure.at(house.objects, PUT)
+    with pytest.raises(ObjectStoreUnavailable):
+        seal()
+    assert trap.cuts == S3_ATTEMPTS_MAX
+    assert (files.rows_key(number) in house.kept()) == (failure is Failure.APPLIED)
+    house.mend()
+    seal()
+    with sealing.opened(store, secret, origin, number) as copy:
+        assert {"ledger.posting", "coop.user"} <= {table.name for table in copy.tables() if copy.skip() is None}
 
 
 @external_write("founding note of the log")

@@ -245,32 +245,34 @@ class LineUp:
     right: int
 
 
-def line_ups(plays: Sequence[Play], seen: dict[UUID, Seen], count: int, rng: random.Random) -> list[LineUp]:
-    """So many line-ups from one log."""
+def line_ups(
+    plays: Sequence[Play], seen: dict[UUID, Seen], count: int, lined_up: int, rng: random.Random
+) -> list[LineUp]:
+    """So many line-ups of so many plays from one log."""
     by_listener = [list(of_one) for _, of_one in groupby(plays, key=lambda play: play.listener)]
     follows = [pair for of_one in by_listener for pair in pairwise(of_one)]
     made = []
     for one, following in rng.choices(follows, k=count):
         decoys: list[Play] = []
-        while len(decoys) < LINED_UP - 1:
+        while len(decoys) < lined_up - 1:
             decoy = rng.choice(plays)
             if decoy.listener != one.listener:
                 decoys.append(decoy)
-        right = rng.randrange(LINED_UP)
-        lined_up = [seen[decoy.play] for decoy in decoys]
-        lined_up.insert(right, seen[following.play])
-        made.append(LineUp(seen[one.play], lined_up, right))
+        right = rng.randrange(lined_up)
+        shown = [seen[decoy.play] for decoy in decoys]
+        shown.insert(right, seen[following.play])
+        made.append(LineUp(seen[one.play], shown, right))
     return made
 
 
-def _drawn(listeners: int, batch_s: int, purpose: str, count: int) -> list[LineUp]:
+def _drawn(listeners: int, batch_s: int, purpose: str, count: int, lined_up: int = LINED_UP) -> list[LineUp]:
     worlds = WORLDS[listeners]
     made = []
     for world in range(worlds):
         seed = f"{purpose} {listeners} {world}"
         plays = plays_of(listeners, seed)
         rng = random.Random(f"line-ups {seed}")
-        made += line_ups(plays, published(plays, batch_s), count // worlds, rng)
+        made += line_ups(plays, published(plays, batch_s), count // worlds, lined_up, rng)
     return made
 
 
@@ -335,7 +337,7 @@ def figures(listeners: int) -> Figures:
 
 def _lessons(listeners: int, batch_s: int) -> tuple[list[tuple[Seen, Seen]], list[tuple[Seen, Seen]]]:
     """Pairs of one listener, and of two."""
-    learnt = _drawn(listeners, batch_s, "lesson", LESSONS)
+    learnt = _drawn(listeners, batch_s, "lesson", LESSONS, lined_up=2)
     same = [(lesson.of, lesson.lined_up[lesson.right]) for lesson in learnt]
     return same, [(lesson.of, lesson.lined_up[lesson.right - 1]) for lesson in learnt]
 
