@@ -16,9 +16,10 @@ from sqlalchemy.exc import OperationalError
 from ledger.errors import DomainError
 from ledger.store import terms
 from ledger.store.checking import Report, add_up_books
-from ledger.verify.command import verify_command
+from ledger.verify.command import command_of as verify_command_of
 from streamcoop import migrate as migrations
 from streamcoop.accounts import service as accounts
+from streamcoop.anchoring.reading import read_anchors
 from streamcoop.clock import now
 from streamcoop.database import engine, transaction
 from streamcoop.maintenance import readonly
@@ -211,8 +212,9 @@ def demo(
     sys.exit(0 if outcome.books_balanced and outcome.log_verified else 1)
 
 
-for command in (backup_command, restore_command, read_only_command, verify_command, witness_command, log_command):
+for command in (backup_command, restore_command, read_only_command, witness_command, log_command):
     main.add_command(command)
+main.add_command(verify_command_of(read_anchors))
 
 
 if __name__ == "__main__":

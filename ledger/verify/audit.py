@@ -20,6 +20,7 @@ from ledger.rates import ARTIST_SHARE_BP_MAX, ARTIST_SHARE_BP_MIN, ARTIST_SHARE_
 from ledger.royalties import Share, Terms, TrackRoyalties, check_split, track_royalties
 from ledger.sumtree import EMPTY_HASH
 from ledger.tariff import Tariff, UnsuitableTariff
+from ledger.verify.anchors import Sealed
 from ledger.verify.report import LINES_MAX, EpochTotals, Findings, ShownLine, label
 from ledger.verify.terms import T, Versions
 
@@ -150,6 +151,7 @@ class Audit:
         self.at = -1
         self.kinds: Counter[str] = Counter()
         self.epochs: list[EpochTotals] = []
+        self.sealed: dict[int, Sealed] = {}
         self.lines: list[ShownLine] = []
         self.lines_left_out = 0
         self.batches = 0
@@ -659,6 +661,7 @@ class Audit:
         if wallets is not None:
             totals.wallets, totals.closing_micro = wallets["count"], wallets["closing_micro"]
         self.epochs.append(totals)
+        self.sealed.setdefault(epoch, Sealed(self.at, totals))
         self._banks[epoch] = self._batch.number, self._bank_micro, totals
         self._batch.is_sealed = True
         self._since = _SinceSeal(EpochTotals(0))

@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 from rich import box
@@ -18,8 +20,9 @@ from rich.table import Table
 from ledger.errors import DomainError
 from ledger.note import NOTE_BYTES_MAX, VerifierKey, parse_head, parse_verifier_key
 from ledger.verify import run
+from ledger.verify.anchors import NoAnchors, ReadAnchors
 from ledger.verify.memory import EVIDENCE_BYTES_MAX, Memory, default_folder
-from ledger.verify.reading import WHOLE_S_MAX, Unreadable, open_log
+from ledger.verify.reading import WHOLE_S_MAX, Log, Unreadable, open_log
 from ledger.verify.report import CHECKS, DOES_NOT_HOLD, HOLDS, UNREADABLE, EpochTotals, Report, amount, label, printable
 from ledger.witness import parse_evidence, verify_fork
 
@@ -27,6 +30,10 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 # Enough to tell payees apart on a screen; the JSON report has all.
 PAYEE_DIGITS = 16
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+NEW_FOLDER = click.Path(path_type=Path, file_okay=False)
+WITHOUT_ANCHORS = (
+    "Anchors on a chain are compared by `streamcoop verify --chain`, where the whole service is installed."
+)
 
 
 class CannotBegin(click.ClickException):
@@ -45,19 +52,76 @@ class _Key(click.ParamType[VerifierKey]):
             self.fail(str(refused), param, ctx)
 
 
-@click.command("verify", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("where", metavar="ADDRESS|FOLDER")
-@click.option("--key", "keys", type=_Key(), multiple=True, help="The log's verifier key; once for each it signs with.")
-@click.option("--founding", type=FILE, help="The co-op's founding note, as you were given it.")
-@click.option("--witness", "witnesses", type=_Key(), multiple=True, help="A witness's verifier key; may be repeated.")
-@click.option("--witnesses-needed", type=click.IntRange(0), help="How many witnesses must have cosigned the head.")
-@click.option("--receipts", type=FOLDER, help="A folder with your receipts (*.tlog-proof) and promises (*.promise).")
-@click.option("--all-receipts", is_flag=True, help="These are all of them: what your wallet spent beyond is wrong.")
-@click.option("--epoch", metavar="LABEL", help="Show this epoch's royalty lines, such as 2026-11.")
-@click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="What earlier audits saw is kept here.")
-@click.option("--within", "whole_s", default=WHOLE_S_MAX, show_default=True, type=click.IntRange(1), help="Seconds.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def verify_command(
+_OPTIONS = (
+    click.argument("where", metavar="ADDRESS|FOLDER"),
+    click.option(
+        "--key", "keys", type=_Key(), multiple=True, help="The log's verifier key; once for each it signs with."
+    ),
+    click.option("--founding", type=FILE, help="The co-op's founding note, as you were given it."),
+    click.option(
+        "--witness", "witnesses", type=_Key(), multiple=True, help="A witness's verifier key; may be repeated."
+    ),
+    click.option("--witnesses-needed", type=click.IntRange(0), help="How many witnesses must have cosigned the head."),
+    click.option(
+        "--receipts", type=FOLDER, help="A folder with your receipts (*.tlog-proof) and promises (*.promise)."
+    ),
+    click.option("--all-receipts", is_flag=True, help="These are all of them: what your wallet spent beyond is wrong."),
+    click.option("--epoch", metavar="LABEL", help="Show this epoch's royalty lines, such as 2026-11."),
+    click.option("--state", type=NEW_FOLDER, help="What earlier audits saw is kept here."),
+    click.option(
+        "--within", "whole_s", default=WHOLE_S_MAX, show_default=True, type=click.IntRange(1), help="Seconds."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+)
+_CHAIN_OPTIONS = (
+    click.option(
+        "--chain", "rpc_url", metavar="RPC", help="A node of the chain: compare the log with its anchors there."
+    ),
+    click.option(
+        "--anchor-contract", metavar="ADDRESS", help="Their contract; else the one that the founding note tells."
+    ),
+    click.option("--chain-independent", is_flag=True, help="You know that the chain is not the operator's own."),
+)
+
+
+def command_of(read_anchors: ReadAnchors | None = None) -> click.Command:
+    """The command; it compares the log with its anchors where somebody can read them."""
+
+    def audit(
+        rpc_url: str | None = None,
+        anchor_contract: str | None = None,
+        chain_independent: bool = False,
+        **asked: Any,
+    ) -> None:
+        if rpc_url is None and (anchor_contract or chain_independent):
+            raise click.UsageError("--anchor-contract and --chain-independent need --chain")
+        on_chain = None
+        if read_anchors is not None and rpc_url is not None:
+            on_chain = _OnChain(read_anchors, rpc_url, anchor_contract, chain_independent)
+        _verify(**asked, on_chain=on_chain)
+
+    command = click.command(
+        "verify",
+        help=_verify.__doc__,
+        epilog=None if read_anchors else WITHOUT_ANCHORS,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )(audit)
+    for option in (*_OPTIONS, *(_CHAIN_OPTIONS if read_anchors else ())):
+        option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class _OnChain:
+    """Where the anchors are, and who can read them."""
+
+    read: ReadAnchors
+    rpc_url: str
+    contract: str | None
+    is_independent: bool
+
+
+def _verify(
     where: str,
     keys: tuple[VerifierKey, ...],
     founding: Path | None,
@@ -69,6 +133,7 @@ def verify_command(
     state: Path | None,
     whole_s: int,
     as_json: bool,
+    on_chain: _OnChain | None,
 ) -> None:
     """Read a co-op's published log and recompute all of it.
 
@@ -80,8 +145,8 @@ def verify_command(
     note = None if founding is None else _read(founding, NOTE_BYTES_MAX)
     asked = run.Asked(keys, note, witnesses, witnesses_needed, receipts, all_receipts, epoch)
     try:
-        report = _audited(where, whole_s, asked, Memory(state or default_folder()))
-    except Unreadable as refused:
+        report = _audited(where, whole_s, asked, Memory(state or default_folder()), on_chain)
+    except (Unreadable, NoAnchors) as refused:
         raise CannotBegin(str(refused)) from refused
     except OSError as failed:
         raise CannotBegin(f"what earlier audits saw cannot be read or kept: {failed}") from failed
@@ -90,6 +155,10 @@ def verify_command(
     else:
         _print(report, epoch, Console(highlight=False, markup=False, soft_wrap=True))
     sys.exit(report.verdict)
+
+
+verify_command = command_of()
+"""Without the service nobody reads anchors."""
 
 
 def _read(file: Path, bytes_max: int) -> bytes:
@@ -110,7 +179,7 @@ def _show_evidence(file: Path, keys: tuple[VerifierKey, ...], memory: Memory) ->
     return HOLDS
 
 
-def _audited(where: str, whole_s: int, asked: run.Asked, memory: Memory) -> Report:
+def _audited(where: str, whole_s: int, asked: run.Asked, memory: Memory, on_chain: _OnChain | None) -> Report:
     columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with (
@@ -118,6 +187,8 @@ def _audited(where: str, whole_s: int, asked: run.Asked, memory: Memory) -> Repo
         Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown,
     ):
         task = shown.add_task("entries", total=None)
+        if on_chain is not None:
+            asked = _with_anchors(log, asked, memory, on_chain)
         return run.verify(
             log,
             asked,
@@ -125,6 +196,31 @@ def _audited(where: str, whole_s: int, asked: run.Asked, memory: Memory) -> Repo
             memory,
             lambda done, whole: shown.update(task, completed=done, total=whole),
         )
+
+
+def _with_anchors(log: Log, asked: run.Asked, memory: Memory, on_chain: _OnChain) -> run.Asked:
+    """What is asked, with the anchors as they are before the log is read: of no anchor the log may then fall short."""
+    try:
+        origin, note = run.founding_of(log, asked, memory)
+    except FileNotFoundError as missing:
+        raise Unreadable(reason=f"a file is missing: {missing}") from missing
+    facts = {} if note is None else dict(note.chain)
+    contract = on_chain.contract or facts.get("anchor")
+    if contract is None:
+        raise NoAnchors(reason="no founding note tells their contract: name it with --anchor-contract")
+    if contract.lower() != facts.get("anchor", "").lower():
+        facts = {}  # of another contract the note says nothing
+    chain_id = facts.get("chain_id")
+    if chain_id is not None and not (chain_id.isascii() and chain_id.isdecimal()):
+        raise NoAnchors(reason="the founding note's chain id is none")
+    anchors = on_chain.read(
+        on_chain.rpc_url,
+        contract,
+        origin=origin,
+        chain_id=None if chain_id is None else int(chain_id),
+        code_hash=facts.get("anchor_code_hash"),
+    )
+    return replace(asked, anchors=anchors, chain_is_independent=on_chain.is_independent)
 
 
 # --- For people ---

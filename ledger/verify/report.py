@@ -36,6 +36,7 @@ CHECKS: Mapping[str, str] = {
     "wallets": "wallets got what came in, spent what was played, and open as they closed",
     "seals": "every close adds up",
     "attestations": "the bank held what came in less what went out, as two officers sign",
+    "anchors": "the log holds what was anchored on the chain, to the root and to the unit",
     "receipts": "your own receipts and promises",
 }
 """What is checked, in the order in which people are told."""
@@ -149,6 +150,11 @@ class Report:
     witnesses: list[str] = field(default_factory=list)
     witnesses_known: int = 0
     witnesses_needed: int = 0
+    anchored: list[int] | None = None
+    """Sealed epochs that a chain has; None where no chain was asked."""
+    unanchored: list[int] = field(default_factory=list)
+    """Sealed after those, and not anchored yet."""
+    chain_is_independent: bool = False
     seconds: float = 0.0
 
     @property
@@ -166,6 +172,7 @@ class Report:
             "receipts": self.receipts,
             "witnesses": self.witnesses_needed,
             "memory": self.remembered != NOT_REMEMBERED,
+            "anchors": self.anchored is not None,
         }
         for check in CHECKS:
             if there_was.get(check, True) or check in self.findings.failed:
@@ -185,8 +192,17 @@ class Report:
             yield f"not shared out yet: {amount(sum_micro, 0)} credits of {label(self.calendar, epoch)}"
         for said in self.unvoted:
             yield f"not voted on: {said}"
-        yield "anchors: not checked"
+        yield from self._trust_in_anchors()
         yield FICTION
+
+    def _trust_in_anchors(self) -> Iterator[str]:
+        if self.anchored is None:
+            yield "anchors: not checked"
+            return
+        whose = "independent of the operator" if self.chain_is_independent else "of the operator's own"
+        yield f"anchors: {len(self.anchored)} of {len(self.epochs)} sealed epochs, on a chain {whose}"
+        if self.unanchored:
+            yield f"not anchored yet: {', '.join(label(self.calendar, epoch) for epoch in self.unanchored)}"
 
     def as_json(self) -> dict[str, Any]:
         """The report for programs."""
@@ -211,8 +227,18 @@ class Report:
             "evidence": self.evidence,
             "witnesses": self.witnesses,
             "witnesses_known": self.witnesses_known,
+            "anchors": self._anchors_as_json(),
             "trust": list(self.trust()),
             "seconds": round(self.seconds, 3),
+        }
+
+    def _anchors_as_json(self) -> dict[str, Any] | None:
+        if self.anchored is None:
+            return None
+        return {
+            "anchored": [label(self.calendar, epoch) for epoch in self.anchored],
+            "not_yet": [label(self.calendar, epoch) for epoch in self.unanchored],
+            "chain_is_independent": self.chain_is_independent,
         }
 
 

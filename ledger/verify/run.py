@@ -22,6 +22,7 @@ from ledger.note import (
 )
 from ledger.tiles import TiledTree
 from ledger.verify import memory as memories
+from ledger.verify.anchors import Anchored, compare
 from ledger.verify.audit import Audit
 from ledger.verify.memory import Memory
 from ledger.verify.reading import CHECKPOINT, Log, Unreadable
@@ -38,7 +39,8 @@ Progress = Callable[[int, int], None]
 class Asked:
     """What the auditor brings: keys, a founding note and witnesses that she trusts, her receipts, an epoch to be shown.
 
-    `all_receipts`: the receipts are of all her plays.
+    `all_receipts`: the receipts are of all her plays. `anchors` are all that a chain had before the log's head is read;
+    `chain_is_independent` of the operator is her word.
     """
 
     keys: tuple[VerifierKey, ...] = ()
@@ -48,6 +50,8 @@ class Asked:
     receipts: Path | None = None
     all_receipts: bool = False
     epoch: str | None = None
+    anchors: Sequence[Anchored] | None = None
+    chain_is_independent: bool = False
 
 
 def _no_progress(_done: int, _whole: int) -> None:
@@ -70,11 +74,23 @@ def verify(
     return report
 
 
+def founding_of(log: Log, asked: Asked, memory: Memory | None = None) -> tuple[str, FoundingNote | None]:
+    """The log's origin, and the founding note that its audit will believe, if there is one: it tells of the chain.
+
+    Raises Unreadable, FileNotFoundError, and OSError for a memory that fails.
+    """
+    return _Run(log, asked, memory, Report(log.address)).founding()
+
+
 class _Run:
     def __init__(self, log: Log, asked: Asked, memory: Memory | None, report: Report) -> None:
         self._log, self._asked, self._memory, self._report = log, asked, memory, report
         self._findings = report.findings
         self._founding_note = b""
+
+    def founding(self) -> tuple[str, FoundingNote | None]:
+        _, _, head = self._read_head()
+        return head.origin, self._whom_to_believe(head.origin)[0]
 
     def audit(self, now_s: int, progress: Progress) -> None:
         written, note, head = self._read_head()
@@ -82,6 +98,7 @@ class _Run:
         collection = Collection() if self._asked.receipts is None else collect(self._asked.receipts)
         before = self._recall_head(head.origin)
         marks = {proof.head.size for proof in collection.proofs.values()}
+        marks |= {anchor.size for anchor in self._asked.anchors or ()}
         walk = Walk(self._log, head.size, self._findings, marks | ({before[1].size} if before else set()))
         audit = Audit(self._findings, keys, founding.officers if founding else None, self._asked.epoch)
         is_whole = False
@@ -92,6 +109,7 @@ class _Run:
             is_signed = self._check_signatures(note, audit, founding, is_whole=is_whole)
             if before and is_signed:
                 self._compare(before, (written, head), audit, walk)
+            self._compare_anchors(audit, head, walk, is_whole=is_whole)
         held = Held(
             collection,
             self._findings,
@@ -235,6 +253,15 @@ class _Run:
         report.witnesses_known, report.witnesses_needed = len({key.name for key in witnesses}), needed
         if len(report.witnesses) < needed:
             self._findings.add("witnesses", None, "too few witnesses cosigned the head", needed, len(report.witnesses))
+
+    def _compare_anchors(self, audit: Audit, head: Checkpoint, walk: Walk, *, is_whole: bool) -> None:
+        asked, report = self._asked, self._report
+        if asked.anchors is None:
+            return
+        report.chain_is_independent = asked.chain_is_independent
+        report.anchored, report.unanchored = compare(
+            asked.anchors, audit.sealed, walk.roots, head.size, self._findings, is_whole=is_whole
+        )
 
     # --- Memory ---
 

@@ -185,7 +185,9 @@ def test_no_origin_leads_out_of_the_state_folder(tmp_path: Path) -> None:
 
 
 def test_the_services_command_has_it_too() -> None:
-    assert cli.main.commands["verify"] is verify_command
+    of_the_service = cli.main.commands["verify"]
+    assert {param.name for param in verify_command.params} < {param.name for param in of_the_service.params}
+    assert of_the_service.help == verify_command.help
 
 
 def test_it_needs_nothing_of_the_service() -> None:
