@@ -17,7 +17,7 @@ from streamcoop.clock import now
 from streamcoop.database import engine, transaction
 from streamcoop.founded import founded
 from streamcoop.settings import settings
-from streamcoop.transparency import files, naming, publishing
+from streamcoop.transparency import files, naming, publishing, sealing
 from streamcoop.transparency.cosigning import Cosigners
 from streamcoop.transparency.keys import OtherKeysSign, keyring, signing_keys
 from streamcoop.transparency.sealing import CopyRefused, secret_of
@@ -87,6 +87,14 @@ def _cosign_again(writer: publishing.Writer, cosigners: Cosigners) -> None:
             own = {key.name for key in writer.keys.all}
             ours = tuple(line for line in note.signatures if line.name in own)
             publishing.show(writer, Note(note.text, ours), head)
+
+
+@app.task(name="workers.log.expire_copies")
+def expire_copies() -> int:
+    """Delete the sealed copies that are old enough; returns how many. Safe to lose and to repeat."""
+    with transaction() as session:
+        last = sealing.last_expired(session.connection(), now())
+    return sealing.expire(WatchedStore(open_store(settings())), last)
 
 
 def _writer() -> tuple[publishing.Writer, Cosigners]:

@@ -40,6 +40,7 @@ TIMETABLE = {
     "make the coming months' partitions": _every(HOUR, "workers.credits.make_partitions"),
     "close epochs that are due": _every(15.0, "workers.royalties.close_due"),
     "publish the shared log": _every(min(5.0, settings().log_batch_seconds / 2), "workers.log.publish"),
+    "delete sealed copies that are old enough": _every(HOUR, "workers.log.expire_copies"),
     "pay what lifted holds kept back": _every(10.0, "workers.royalties.release_lifted"),
     "sweep for media work a broker lost": _every(20.0, "workers.media.sweep"),
     "check the books where that is due": _every(min(MINUTE, settings().books_check_interval_s), "workers.books.check"),

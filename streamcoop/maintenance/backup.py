@@ -1,4 +1,4 @@
-"""Backing up a service while it runs: its database at one instant, its objects, and the secrets that read them.
+"""Backing up a service while it runs: its database at one instant, its objects and log, and the secrets for them.
 
 What the broker holds is left out: every message stands for work that the tables tell of too, and sweeps find it.
 """
@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 from sqlalchemy import Connection, create_engine, text
@@ -24,6 +25,7 @@ from streamcoop.embedded.private import PRIVATE_FOLDER_MODE, sync_folder, write_
 from streamcoop.maintenance import manifest, pg_clients
 from streamcoop.maintenance.manifest import CHAIN, DUMP, OBJECTS, SECRETS, Contents, Manifest
 from streamcoop.settings import Settings
+from streamcoop.transparency import keeping
 
 CHAIN_FILE = "chain.sqlite3"
 CHAIN_COPIES_MAX = 100
@@ -116,7 +118,7 @@ def _contents(
 def _take_objects(conn: Connection, store: ObjectStore, folder: Path) -> list[str]:
     """Put every object that a row names into `folder`; returns those that are not in the store as the row says."""
     missing: list[str] = []
-    for key, size in storage.referred(conn):
+    for key, size in chain(storage.referred(conn), keeping.referred(conn, store)):
         path = folder / key
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -126,6 +128,10 @@ def _take_objects(conn: Connection, store: ObjectStore, folder: Path) -> list[st
             is_whole = False
         if not is_whole and len(missing) < MISSING_LISTED_MAX:
             missing.append(key)
+    try:
+        keeping.take_checkpoint(conn, store, folder)
+    except ObjectMissing as gone:
+        missing.append(str(gone))
     return missing
 
 
@@ -155,23 +161,26 @@ def _take_secrets(settings: Settings, folder: Path) -> None:
             if not path.name.startswith(".") and path != Places(settings.data_dir).witness_key:
                 write_private(folder / path.name, path.read_text(encoding="utf-8"))
     write_private(folder / "secret_key", settings.secret_key.get_secret_value() + "\n")
-    if settings.registrar_key is not None:
-        write_private(folder / "registrar_key", settings.registrar_key.get_secret_value() + "\n")
+    for name, key in (("registrar_key", settings.registrar_key), ("log_key", settings.log_key)):
+        if key is not None:
+            write_private(folder / name, key.get_secret_value() + "\n")
+    if settings.log_origin is not None:
+        write_private(folder / "log_origin", settings.log_origin + "\n")
 
 
-def _take_chain(chain: Path, folder: Path) -> None:
+def _take_chain(test_chain: Path, folder: Path) -> None:
     """Copy the test chain's file with its log. What did not change while it was copied is of one instant."""
     names = [CHAIN_FILE, f"{CHAIN_FILE}-wal"]
-    if not (chain / CHAIN_FILE).exists():
+    if not (test_chain / CHAIN_FILE).exists():
         return
     folder.mkdir(mode=PRIVATE_FOLDER_MODE)
     for _ in range(CHAIN_COPIES_MAX):
-        before = [_stamp(chain / name) for name in names]
+        before = [_stamp(test_chain / name) for name in names]
         for name in names:
             (folder / name).unlink(missing_ok=True)
-            if (chain / name).exists():
-                shutil.copyfile(chain / name, folder / name)
-        if [_stamp(chain / name) for name in names] == before:
+            if (test_chain / name).exists():
+                shutil.copyfile(test_chain / name, folder / name)
+        if [_stamp(test_chain / name) for name in names] == before:
             return
     raise CannotBackUp("the test chain does not stand still long enough to be copied")
 

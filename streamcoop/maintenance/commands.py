@@ -14,6 +14,7 @@ from streamcoop.embedded.postgres import PostgresError
 from streamcoop.embedded.process import FolderInUse
 from streamcoop.maintenance import backup, manifest, pg_clients, readonly, restore
 from streamcoop.settings import PREFIX, data_dir, settings
+from streamcoop.transparency import recovering
 
 REFUSALS = (
     backup.CannotBackUp,
@@ -57,17 +58,22 @@ def backup_command(folder: Path, bucket_too: bool) -> None:
 
 @click.command("restore")
 @click.argument("folder", type=_FOLDER)
-def restore_command(folder: Path) -> None:
+@click.option("--log-from", type=_FOLDER, help="A folder of objects that survived: the log's are taken from it.")
+@click.option("--no-later-head", is_flag=True, help="Nothing was published after this backup: do not look.")
+def restore_command(folder: Path, log_from: Path | None, no_later_head: bool) -> None:
     """Restore the backup in FOLDER, and add up its books.
 
     Into an empty data folder, from which `streamcoop run` then starts; or, where STREAMCOOP_DATABASE_OWNER_URL is
-    set, into that empty database and the object store of the settings. Exit status 1 if something is amiss.
+    set, into that empty database and the object store of the settings. Exit status 1 if something is amiss. Where
+    the published log goes on beyond the backup, the service only reads until `streamcoop log recover` has run.
     """
     try:
         if f"{PREFIX}DATABASE_OWNER_URL" in os.environ:
-            restored = restore.into_server(folder, settings())
+            if log_from is not None:
+                raise click.UsageError("--log-from is for a data folder; here the object store of the settings is used")
+            restored = restore.into_server(folder, settings(), is_newest=no_later_head)
         else:
-            restored = restore.into_folder(folder, data_dir())
+            restored = restore.into_folder(folder, data_dir(), log_from=log_from, is_newest=no_later_head)
     except REFUSALS as refusal:
         raise click.ClickException(str(refusal)) from refusal
     contents, books = restored.contents, restored.books
@@ -75,6 +81,8 @@ def restore_command(folder: Path) -> None:
     for finding in books.findings:
         click.echo(f"✗ {finding.check}: {finding.subject} is {finding.kept}, added up again {finding.added_up}")
     click.echo("The books balance." if books.balanced else "THE BOOKS DO NOT BALANCE.")
+    if restored.is_held:
+        click.echo(f"READ-ONLY: {recovering.BEHIND}. Start the service, then run it.")
     _tell_missing(restored.objects_missing)
     sys.exit(0 if books.balanced else 1)
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import psycopg
@@ -16,14 +17,15 @@ from sqlalchemy import create_engine, text
 
 from ledger.store.checking import Report, add_up_books
 from streamcoop import migrate
-from streamcoop.adapters.objects import ObjectStore, open_store
+from streamcoop.adapters.objects import FolderStore, ObjectStore, open_store
 from streamcoop.catalogue import storage
 from streamcoop.database import with_driver
 from streamcoop.embedded import databases, plan, postgres
 from streamcoop.embedded.private import PRIVATE_FOLDER_MODE, sync_folder, write_private
-from streamcoop.maintenance import manifest, pg_clients
+from streamcoop.maintenance import manifest, pg_clients, readonly
 from streamcoop.maintenance.manifest import CHAIN, DUMP, OBJECTS, SECRETS, Contents
 from streamcoop.settings import Settings
+from streamcoop.transparency import files, keeping, recovering
 
 MISSING_LISTED_MAX = 100
 CONTENT_TYPE_UNKNOWN = "application/octet-stream"
@@ -35,15 +37,22 @@ class CannotRestore(Exception):
 
 @dataclass(frozen=True)
 class Restored:
-    """What was restored, what adding up its books gave, and which objects its rows name in vain."""
+    """What was restored, what adding up its books gave, and which objects its rows name in vain.
+
+    `is_held`: the log goes on beyond it, so it is read-only until it has been recovered.
+    """
 
     contents: Contents
     books: Report
     objects_missing: list[str]
+    is_held: bool
 
 
-def into_folder(backup: Path, root: Path) -> Restored:
+def into_folder(backup: Path, root: Path, *, log_from: Path | None = None, is_newest: bool = False) -> Restored:
     """Restore into the data folder `root`, which must be empty or not there: `streamcoop run` then starts from it.
+
+    `log_from` is a folder of objects that survived, from which the log's are taken. What is restored is held if there
+    are later heads among them, unless whoever restores `is_newest`.
 
     The folder is there whole or not at all. Raises CannotRestore, manifest.NotWhole, and errors of `pg_clients` and
     `postgres`.
@@ -67,9 +76,13 @@ def into_folder(backup: Path, root: Path) -> Restored:
             if (backup / taken).is_dir():
                 shutil.copytree(backup / taken, place, dirs_exist_ok=True)
                 place.chmod(PRIVATE_FOLDER_MODE)
+        if log_from is not None:
+            _take_log(log_from, places.objects)
         server = postgres.start(places.postgres, places.log("postgres"))
         try:
-            books = _load(databases.bootstrap(server.cluster).owner_url, backup, contents)
+            urls = databases.bootstrap(server.cluster)
+            books = _load(urls.owner_url, backup, contents)
+            is_held = not is_newest and _held(urls.owner_url, urls.app_url, FolderStore(places.objects))
         finally:
             server.stop()
         # What a crash would take from a folder that has its name already would be missed much later.
@@ -78,7 +91,13 @@ def into_folder(backup: Path, root: Path) -> Restored:
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    return Restored(contents, books, contents.objects_missing)
+    return Restored(contents, books, contents.objects_missing, is_held)
+
+
+def _take_log(survived: Path, objects: Path) -> None:
+    for name in files.FOLDERS:
+        if (survived / name).is_dir():
+            shutil.copytree(survived / name, objects / name, dirs_exist_ok=True)
 
 
 def _put_in_place(unfinished: Path, root: Path) -> None:
@@ -89,8 +108,22 @@ def _put_in_place(unfinished: Path, root: Path) -> None:
     sync_folder(root.parent)
 
 
-def into_server(backup: Path, settings: Settings) -> Restored:
-    """Restore into the empty database and the object store that the settings name.
+def _held(owner_url: str, app_url: str, store: ObjectStore) -> bool:
+    """Have the service only read if the log goes on beyond this database; so too where that cannot be found out."""
+    readonly.switch(app_url, on=True)
+    engine = create_engine(with_driver(owner_url))
+    try:
+        with engine.connect() as conn:
+            is_held = recovering.may_lack(conn, store)
+    finally:
+        engine.dispose()
+    if not is_held:
+        readonly.switch(app_url, on=False)
+    return is_held
+
+
+def into_server(backup: Path, settings: Settings, *, is_newest: bool = False) -> Restored:
+    """Restore into the empty database and the object store that the settings name; held as `into_folder` says.
 
     The database is loaded in one transaction, last, so an interrupted restore can be begun again. Raises as
     `into_folder` does, and ObjectStoreUnavailable.
@@ -112,9 +145,15 @@ def into_server(backup: Path, settings: Settings) -> Restored:
     objects = backup / OBJECTS
     for path in sorted(path for path in objects.rglob("*") if path.is_file()):
         kind = mimetypes.guess_type(path.name)[0] or CONTENT_TYPE_UNKNOWN
-        store.put_file(path.relative_to(objects).as_posix(), path, kind)
+        key = path.relative_to(objects).as_posix()
+        # The one object that changes: a later one that is there stays.
+        if key != files.key_of(files.CHECKPOINT):
+            store.put_file(key, path, kind)
+        elif not store.exists(key):
+            store.replace_bytes(key, path.read_bytes(), files.TEXT)
     books = _load(owner_url, backup, contents)
-    return Restored(contents, books, _missing(owner_url, store))
+    is_held = not is_newest and _held(owner_url, settings.database_url.get_secret_value(), store)
+    return Restored(contents, books, _missing(owner_url, store), is_held)
 
 
 def _require_known(contents: Contents) -> None:
@@ -175,7 +214,7 @@ def _missing(owner_url: str, store: ObjectStore) -> list[str]:
     missing: list[str] = []
     try:
         with engine.connect() as conn:
-            for key, _ in storage.referred(conn):
+            for key, _ in chain(storage.referred(conn), keeping.referred(conn, store)):
                 if not store.exists(key):
                     missing.append(key)
                     if len(missing) == MISSING_LISTED_MAX:

@@ -29,6 +29,7 @@ from streamcoop.membership import service as membership
 from streamcoop.operations import books_check, broker
 from streamcoop.payouts import service as payouts
 from streamcoop.settings import Settings
+from streamcoop.transparency.recovering import is_behind
 
 # For each part: to be connected, and for each of its answers.
 PART_S_MAX = 2
@@ -106,6 +107,8 @@ class Picture:
     broker: list[broker.Queue] | Away
     chain: Head | Away
     objects: bool | Away
+    is_behind: bool | Away = False
+    """Whether the published log goes on beyond this database."""
 
 
 class _Question(Generic[Answer]):
@@ -137,7 +140,8 @@ def look(configured: Settings, now: datetime) -> Picture:
     queues = _Question(lambda: broker.queues(configured.broker_url.get_secret_value(), PART_S_MAX))
     chain = _Question(lambda: head(configured.chain_rpc_url))
     objects = _Question(lambda: open_store(configured).exists(_NO_OBJECT) in (True, False))
-    return Picture(now, database.answer(), queues.answer(), chain.answer(), objects.answer())
+    behind = _Question(lambda: _ask_database(configured, lambda conn: is_behind(conn, open_store(configured))))
+    return Picture(now, database.answer(), queues.answer(), chain.answer(), objects.answer(), behind.answer())
 
 
 def look_at_last_minute(configured: Settings, now: datetime) -> LastMinute | Away:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from streamcoop.operations.exposition import figures
 from streamcoop.operations.service import PART_S_MAX, Away, Epochs, Head, LastMinute, Picture, Standing
+from streamcoop.transparency.recovering import BEHIND
 
 # The alert rules in deploy/prometheus/alerts.yml draw the line at the same places.
 SETTLING_LAG_MAX = timedelta(seconds=60)
@@ -77,6 +78,9 @@ def screen(picture: Picture, ready: bool | Away, minute: LastMinute | Away) -> S
     lines.append(_queues(picture))
     lines.append(_chain(picture.chain))
     lines.append(_away("objects", picture.objects) if isinstance(picture.objects, Away) else Line("objects", "answer"))
+    # Where a part is away it says so itself.
+    if picture.is_behind is True:
+        lines.append(Line("log", f"READ-ONLY: {BEHIND}", Verdict.ATTENTION))
     return Screen(lines)
 
 

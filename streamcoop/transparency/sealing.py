@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,6 +36,9 @@ FORMAT = 1
 MAGIC = b"streamcoop rows\x01"
 CHUNK_BYTES = 1 << 20
 HEADER_BYTES_MAX = 1 << 20
+EXPIRES = timedelta(days=30)
+"""As backups are to: what was erased is gone from everywhere by then."""
+EXPIRED_A_TIME_MAX = 10_000
 SALT_BYTES = 32
 _TAG_BYTES = 16
 _LABEL = b"streamcoop sealed rows"
@@ -113,6 +116,33 @@ def _copy(engine: Engine, into: _Sealing, about: About) -> None:
         for name in own_tables(conn):
             _copy_table(conn, into, f"coop.{name}", f'coop."{name}" as t')
         into.write(_LENGTH.pack(0))
+
+
+def last_expired(conn: Connection, now: datetime) -> int:
+    """The last published batch that ended longer ago than EXPIRES; 0 if none did."""
+    return int(conn.scalar(_LAST_EXPIRED, {"before": now - EXPIRES}) or 0)
+
+
+_LAST_EXPIRED = text("select max(number) from ledger.log_batch where closed_at < :before and published_at is not null")
+
+
+def expire(store: ObjectStore, last: int, most: int = EXPIRED_A_TIME_MAX) -> int:
+    """Delete the copies up to the one of batch `last`, the oldest first; returns how many.
+
+    Safe to repeat and to be killed anywhere. Raises ObjectStoreUnavailable.
+    """
+    # Those that are gone, or never were, are the earliest: the first that is there is found by halving.
+    first, behind = 1, last + 1
+    while first < behind:
+        middle = (first + behind) // 2
+        if store.exists(files.rows_key(middle)):
+            behind = middle
+        else:
+            first = middle + 1
+    expired = range(first, min(last, first + most - 1) + 1)
+    for number in expired:
+        store.delete(files.rows_key(number))
+    return len(expired)
 
 
 def own_tables(conn: Connection) -> list[str]:

@@ -23,7 +23,7 @@ from ledger import accounts as chart
 from ledger import founding as notes
 from ledger.epochs import Calendar
 from ledger.note import Checkpoint, KeyType, SigningKey, signed
-from ledger.store import posting
+from ledger.store import batches, posting
 from ledger.store.posting import Transfer
 from ledger.witness import Witness, cosigned
 from streamcoop import work
@@ -33,7 +33,7 @@ from streamcoop.adapters.witnesses import Gathered, cosignatures
 from streamcoop.anchoring import service as anchoring
 from streamcoop.database import engine, transaction
 from streamcoop.settings import settings
-from streamcoop.transparency import founding, key_files, rotating
+from streamcoop.transparency import files, founding, key_files, naming, rotating, sealing
 from streamcoop.witness import service as witnessing
 from tests.adapters import audio_files
 from tests.faults.house import EVERY_ATTEMPT, PASSWORD, TRAP_S_MAX, Failure, House, Person
