@@ -16,7 +16,14 @@ from ledger.epochs import Calendar
 from ledger.errors import DomainError, EntryRefused, NoteRefused, SharesDoNotAddUp
 from ledger.money import CreditPrice, UnsuitableCreditPrice
 from ledger.note import VerifierKey
-from ledger.rates import ARTIST_SHARE_BP_MAX, ARTIST_SHARE_BP_MIN, ARTIST_SHARE_STEP_BP_MAX, NetFactors, Rates
+from ledger.rates import (
+    ARTIST_SHARE_BP_MAX,
+    ARTIST_SHARE_BP_MIN,
+    ARTIST_SHARE_STEP_BP_MAX,
+    QUORUM_BP,
+    NetFactors,
+    Rates,
+)
 from ledger.royalties import Share, Terms, TrackRoyalties, check_split, track_royalties
 from ledger.sumtree import EMPTY_HASH
 from ledger.tariff import Tariff, UnsuitableTariff
@@ -27,6 +34,7 @@ from ledger.verify.terms import T, Versions
 FOUNDING = "founding"
 DECIDED_BY_BALLOT = "ballot:"
 BALLOT_PARAMETER = "artist_share_bp"
+_CONSTITUTION = (BALLOT_PARAMETER, ARTIST_SHARE_BP_MIN, ARTIST_SHARE_BP_MAX, ARTIST_SHARE_STEP_BP_MAX, QUORUM_BP)
 
 # Within a batch, kinds stand in this order, and of each kind its keys in theirs.
 _ORDER = (
@@ -505,12 +513,10 @@ class Audit:
             self._wrong("ballots", "the votes come to another result", counted, found, ballot.at)
         if counted.cast_weight > told["total_weight"]:
             self._wrong("ballots", "more was cast than there was", told["total_weight"], counted.cast_weight, ballot.at)
-        constitution = (BALLOT_PARAMETER, ARTIST_SHARE_BP_MIN, ARTIST_SHARE_BP_MAX, ARTIST_SHARE_STEP_BP_MAX)
-        bounds = (told["parameter"], told["lowest"], told["highest"], told["step_max"])
-        if bounds != constitution:
-            self._wrong(
-                "ballots", "a ballot under other bounds than the constitution's", constitution, bounds, ballot.at
-            )
+        bounds = (told["parameter"], told["lowest"], told["highest"], told["step_max"], told["quorum_bp"])
+        if bounds != _CONSTITUTION:
+            said = "a ballot under other bounds or another quorum than the constitution's"
+            self._wrong("ballots", said, _CONSTITUTION, bounds, ballot.at)
         self._require_adopted(ballot)
 
     def _require_adopted(self, ballot: _Ballot) -> None:

@@ -21,7 +21,7 @@ from ledger import entries, tally
 from ledger.entries import Entry
 from ledger.errors import DomainError
 from ledger.ids import new_id
-from ledger.rates import ARTIST_SHARE_BP_MAX, ARTIST_SHARE_BP_MIN, ARTIST_SHARE_STEP_BP_MAX
+from ledger.rates import ARTIST_SHARE_BP_MAX, ARTIST_SHARE_BP_MIN, ARTIST_SHARE_STEP_BP_MAX, QUORUM_BP
 from ledger.store import terms
 from ledger.store.batches import open_batch
 from streamcoop.errors import NotFound
@@ -41,7 +41,6 @@ from streamcoop.problems import register
 if TYPE_CHECKING:  # only the workers talk to the chain: the service need not load web3
     from streamcoop.adapters.members import MemberWeight, Weights
 
-QUORUM_BP = 2_000
 VOTES_PER_MEMBER_MAX = 1_000
 REASON_LENGTH_MAX = 500
 DECIDED_BY_BALLOT = "ballot:"

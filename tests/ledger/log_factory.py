@@ -17,7 +17,14 @@ from ledger.entries import Entry
 from ledger.merkle import consistency_proof, inclusion_proof
 from ledger.money import CreditPrice
 from ledger.note import Checkpoint, KeyType, SigningKey, signed
-from ledger.rates import ARTIST_SHARE_BP_MAX, ARTIST_SHARE_BP_MIN, ARTIST_SHARE_STEP_BP_MAX, NetFactors, Rates
+from ledger.rates import (
+    ARTIST_SHARE_BP_MAX,
+    ARTIST_SHARE_BP_MIN,
+    ARTIST_SHARE_STEP_BP_MAX,
+    QUORUM_BP,
+    NetFactors,
+    Rates,
+)
 from ledger.receipts import Promise
 from ledger.royalties import Share, Terms, track_royalties
 from ledger.sumtree import Kind, Leaf, SumTree
@@ -270,7 +277,7 @@ class Maker:
         counted = tally.count(
             [tally.Vote(*vote) for vote in votes],
             status_quo=status_quo,
-            quorum=tally.quorum_weight(total_weight, 2_000),
+            quorum=tally.quorum_weight(total_weight, QUORUM_BP),
             bounds=bounds,
         )
         entry = {
@@ -280,7 +287,7 @@ class Maker:
             "lowest": bounds.lowest,
             "highest": bounds.highest,
             "step_max": bounds.step_max,
-            "quorum_bp": 2_000,
+            "quorum_bp": QUORUM_BP,
             "chain_id": 31_337,
             "contract": "0x" + "Ab" * 20,
             "block_number": 12,

@@ -42,7 +42,6 @@ SAID_ONCE = {
     (entries.GRANTS, "count"),
     (entries.GRANTS, "root"),
     (entries.PAYOUTS, "count"),
-    (entries.BALLOT, "quorum_bp"),
     (entries.BALLOT, "chain_id"),
     (entries.BALLOT, "contract"),
     (entries.BALLOT, "block_number"),

@@ -10,7 +10,7 @@ import pytest
 
 from ledger import entries
 from ledger.entries import Entry
-from ledger.rates import NetFactors, Rates
+from ledger.rates import QUORUM_BP, NetFactors, Rates
 from ledger.royalties import Terms, track_royalties
 from ledger.sumtree import SumTree
 from ledger.verify.memory import Memory
@@ -225,6 +225,10 @@ def _attested(by_micro: int) -> Change:
     return change
 
 
+def _lower_quorum(told: Story) -> list[Named]:
+    return changed(told.entries, place_of(told.entries, entries.BALLOT), {"quorum_bp": QUORUM_BP // 2})
+
+
 def _payout_left_out(told: Story) -> list[Named]:
     place = place_of(told.entries, entries.PAYOUTS)
     return [*told.entries[:place], *told.entries[place + 1 :]]
@@ -282,6 +286,7 @@ BY_ANYONE: dict[str, tuple[Change, str]] = {
     "a split that reaches back": (_split_from_an_earlier_epoch, "a split that changes a closed epoch"),
     "votes altered": (_votes, "the votes come to another result"),
     "a member who voted twice": (_voted_twice, "not in the order of their addresses, or twice"),
+    "a ballot under a lower quorum": (_lower_quorum, "another quorum than the constitution's"),
     "rates nobody voted for": (_other_rates, "the rates are not the ballot's result"),
     "a ballot left out": (_rates_without_their_ballot, "which is not there"),
     "a line released twice": (_released_twice, "a line is released twice"),
