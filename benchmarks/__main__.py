@@ -19,7 +19,7 @@ SEED = 1844  # Rochdale
 WIDTH = 170
 RESULTS = Path("build/bench.json")
 # Each module has `run(bench) -> Iterator[Figure]`, and needs nothing of the others.
-WORKS = ("recording", "settling", "closing", "requests", "audio", "listeners", "growth", "verifying")
+WORKS = ("recording", "settling", "closing", "requests", "audio", "listeners", "growth", "verifying", "publishing")
 
 
 def main() -> None:

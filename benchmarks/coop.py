@@ -167,16 +167,19 @@ class Coop:
             connection.execute(statement, {"first": first, "count": count})
             connection.execute("vacuum analyze ledger.play_queue")
 
-    def book(self, epochs: Sequence[int]) -> None:
-        """Enter these epochs' plays in the books as if they had been settled, SETTLINGS_A_MONTH times a month."""
+    def book(self, epochs: Sequence[int], batch: int = 1) -> None:
+        """Enter these epochs' plays in the books as if they had been settled, SETTLINGS_A_MONTH times a month.
+
+        The log tells them in `batch`, which is open.
+        """
         with ThreadPoolExecutor(CORES) as threads:
-            list(threads.map(self._book_partition, epochs))
+            list(threads.map(lambda epoch: self._book_partition(epoch, batch), epochs))
         with self.superuser() as connection:
             connection.execute(_PAY_FROM_WALLETS, {"epochs": list(epochs)})
             connection.execute("vacuum (analyze)")
             connection.execute("checkpoint")
 
-    def _book_partition(self, epoch: int) -> None:
+    def _book_partition(self, epoch: int, batch: int) -> None:
         begins, ends = CALENDAR.starts_at(epoch), CALENDAR.ends_at(epoch)
         given = {
             "epoch": epoch,
@@ -184,6 +187,7 @@ class Coop:
             "settlings": SETTLINGS_A_MONTH,
             "begins": begins,
             "lasts": (ends - begins) / SETTLINGS_A_MONTH,
+            "batch": batch,
         }
         with self.superuser() as connection, connection.transaction():
             for statement in _BOOK:
@@ -383,13 +387,13 @@ _BOOK = (
     """,
     """
     insert into ledger.log_play (play_id, batch, epoch, track_id, price_micro, commitment)
-    select id, 1, epoch, track_id, price_micro,
+    select id, %(batch)s, epoch, track_id, price_micro,
            ledger.play_commitment(salt, id, listener_id, track_id, epoch, ordinal, kind, price_micro) from {plays}
     """,
     """
     insert into ledger.posting (key, kind, content_sha256, note, posted_at, batch)
     select md5(%(seed)s || ':' || n)::uuid, 'settling', sha256(%(seed)s::bytea), jsonb_build_object('epoch', %(epoch)s),
-           %(begins)s + (n + 1) * %(lasts)s::interval, 1
+           %(begins)s + (n + 1) * %(lasts)s::interval, %(batch)s
       from generate_series(0, %(settlings)s - 1) as n
     """,
     "analyze ledger.account, ledger.posting",
