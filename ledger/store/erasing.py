@@ -16,7 +16,7 @@ from sqlalchemy import Connection, CursorResult, text
 
 from ledger.store.recording import lock_key
 
-# Of whatever is erased, so many rows a transaction: a tenth of a second.
+# Of whatever is erased, so many rows a transaction: half a second at the most, where the machine is busy.
 CHUNK = 5_000
 
 
