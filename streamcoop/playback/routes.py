@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
+from inspect import signature
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
 from ledger.recording import Recorded
@@ -24,11 +27,24 @@ from streamcoop.gathering import Overloaded
 from streamcoop.playback import delivery, service
 from streamcoop.playback.desk import PlaybackDesk
 from streamcoop.playback.ranges import RangeNotSatisfiable, parse
-from streamcoop.playback.schemas import OpenPlay, PlayOut, RecordedOut, RecordPlay
-from streamcoop.playback.tokens import TOKEN_LENGTH_MAX, PlayToken, PlayTokenExpired, PlayTokenRefused
+from streamcoop.playback.schemas import RANGE, OpenPlay, PlayOut, RecordedOut, RecordPlay, StreamAsked
+from streamcoop.playback.tokens import PlayToken, PlayTokenExpired, PlayTokenRefused
 from streamcoop.problems import answers, slug
 
-router = APIRouter(tags=["playback"])
+
+class HotRoute(APIRoute):
+    """A route that hands the request as it comes to an endpoint that takes nothing else.
+
+    FastAPI's way to a stream's parameters cost as much as all that its endpoint does.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The endpoint itself, or FastAPI's way to it."""
+        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return handler if list(signature(handler).parameters) == ["request"] else super().get_route_handler()
+
+
+router = APIRouter(tags=["playback"], route_class=HotRoute)
 JSON = "application/json"
 
 _DECIDED = (
@@ -50,7 +66,7 @@ def _desk(request: Request) -> PlaybackDesk:
     return desk
 
 
-RangeHeader = Annotated[str | None, Header(alias="Range", description="One range of bytes (RFC 9110).")]
+RangeHeader = Annotated[str | None, Header(alias="Range", description=RANGE)]
 
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -64,14 +80,38 @@ async def _body(request: Request, form: type[Body]) -> Body:
     try:
         return form.model_validate_json(await request.body())
     except ValidationError as malformed:
-        errors = malformed.errors(include_url=False, include_context=False, include_input=False)
-        raise RequestValidationError([error | {"loc": ("body", *error["loc"])} for error in errors]) from malformed
+        raise _as_fastapi_tells("body", malformed) from malformed
+
+
+def _stream_asked(request: Request) -> StreamAsked:
+    """The parameters of a stream. Raises RequestValidationError, as FastAPI does."""
+    told = {**request.query_params, "Range": request.headers.get("range"), **request.path_params}
+    try:
+        return StreamAsked.model_validate(told)
+    except ValidationError as malformed:
+        raise _as_fastapi_tells("parameters", malformed) from malformed
+
+
+def _as_fastapi_tells(place: str, malformed: ValidationError) -> RequestValidationError:
+    errors = malformed.errors(include_url=False, include_context=False, include_input=False)
+    return RequestValidationError([error | {"loc": (place, *error["loc"])} for error in errors])
 
 
 def _documented(form: type[BaseModel]) -> dict[str, Any]:
     """What FastAPI would have written of a body and of who may send it."""
     content = {JSON: {"schema": form.model_json_schema()}}
     return {"requestBody": {"required": True, "content": content}, **SIGNED_IN_SOMEHOW}
+
+
+def _documented_parameters(form: type[BaseModel], places: dict[str, str]) -> dict[str, Any]:
+    """What FastAPI would have written of parameters, which are each in its place, and of who may send them."""
+    schemas = form.model_json_schema()["properties"]
+    parameters = [
+        {"name": name, "in": place, "required": place == "path", "schema": schemas[name]}
+        | {key: value for key, value in schemas[name].items() if key == "description"}
+        for name, place in places.items()
+    ]
+    return {"parameters": parameters, **SIGNED_IN_SOMEHOW}
 
 
 @router.post(
@@ -155,32 +195,28 @@ def _recorded(desk: PlaybackDesk, outcome: Outcome) -> RecordedOut:
         200: {"content": _AUDIO, "description": "The whole rendition."},
         206: {"content": _AUDIO, "description": "A range of it."},
     },
-    openapi_extra=SIGNED_IN_SOMEHOW,
+    openapi_extra=_documented_parameters(StreamAsked, {"play_token": "path", "skip_ahead": "query", "Range": "header"}),
 )
-async def stream(
-    play_token: Annotated[str, Path(max_length=TOKEN_LENGTH_MAX)],
-    request: Request,
-    range_header: RangeHeader = None,
-    skip_ahead: Annotated[bool, Query(description="Count the play at once, to jump beyond the free part.")] = False,
-) -> Response:
+async def stream(request: Request) -> Response:
     """The audio of an opened play. The free part is always sent; what lies beyond it once the play is recorded.
 
     Asking for bytes beyond the free part records the play; before T that is refused with 425.
     """
+    wanted = _stream_asked(request)
     listener, desk, at = await hot_listener(request), _desk(request), now()
-    token = service.read_token(desk, play_token, listener, at)
+    token = service.read_token(desk, wanted.play_token, listener, at)
     if token.kind == "buyout":  # listening must never buy a track by itself
         raise PlayTokenRefused
     store, meter = request.app.state.objects, token.meter
     key, content_type = rendition_object(token.track_id, token.codec)
     if not token.metered:
-        return await delivery.whole(request, key, meter.size, content_type, range_header)
+        return await delivery.whole(request, key, meter.size, content_type, wanted.range_header)
     # No ETag goes with a metered play, so there is none that If-Range could name.
-    wanted = None if "if-range" in request.headers else range_header
-    asked = parse(wanted, meter.size, request.method)
+    range_header = None if "if-range" in request.headers else wanted.range_header
+    asked = parse(range_header, meter.size, request.method)
     recorded = desk.is_recorded(token.play_id)
-    if not recorded and request.method == "GET" and (asked.start >= meter.free_bytes or skip_ahead):
-        await service.record_play(desk, token, skip_ahead, at)
+    if not recorded and request.method == "GET" and (asked.start >= meter.free_bytes or wanted.skip_ahead):
+        await service.record_play(desk, token, wanted.skip_ahead, at)
         recorded = True
     play = delivery.Play(
         meter=meter,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from streamcoop.accounts.schemas import Payload
 from streamcoop.playback.tokens import TOKEN_LENGTH_MAX
 
+RANGE = "One range of bytes (RFC 9110)."
 PROBLEM_OF_OPENING = "What recording this play would be refused for now, as a problem's type; null if nothing."
 
 
@@ -43,6 +44,14 @@ class PlayOut(BaseModel):
     expires_at: datetime
     refusal: str | None = Field(description=PROBLEM_OF_OPENING)
     missing_micro: int = Field(default=0, description="How many micro-credits are missing, or beyond the budget.")
+
+
+class StreamAsked(BaseModel):
+    """The parameters of a stream."""
+
+    play_token: str = Field(max_length=TOKEN_LENGTH_MAX)
+    skip_ahead: bool = Field(False, description="Count the play at once, to jump beyond the free part.")
+    range_header: str | None = Field(None, alias="Range", description=RANGE)
 
 
 class RecordPlay(Payload):

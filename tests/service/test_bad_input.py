@@ -15,6 +15,7 @@ import pytest
 
 from streamcoop.demo import music
 from streamcoop.demo.client import until
+from streamcoop.playback.tokens import TOKEN_LENGTH_MAX
 from tests.adapters import audio_files
 from tests.service.coop import (
     PROBLEM,
@@ -387,6 +388,18 @@ def test_a_query_that_makes_no_sense_is_refused(artist: Person, path: str) -> No
     answer = artist.http.get(f"/api/v1{path}")
     problem_of(answer.status_code, answer.headers, answer.content)
     assert answer.status_code in {400, 404, 422}
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [("/stream/a?skip_ahead=perhaps", "skip_ahead"), ("/stream/a?skip_ahead=", "skip_ahead"),
+     (f"/stream/{'a' * (TOKEN_LENGTH_MAX + 1)}?play_token=a", "play_token")],
+)  # fmt: skip
+def test_parameters_of_a_stream_that_make_no_sense_are_malformed(coop: Coop, path: str, field: str) -> None:
+    assert coop.visitor.head(path).status_code == 422
+    answer = coop.visitor.get(path)
+    problem = problem_of(answer.status_code, answer.headers, answer.content)
+    assert (answer.status_code, [error["field"] for error in problem["errors"]]) == (422, [field])
 
 
 def test_text_that_looks_dangerous_is_merely_searched_for(coop: Coop) -> None:
