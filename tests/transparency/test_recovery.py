@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,10 +25,11 @@ from sqlalchemy import create_engine, text
 from ledger.store import batches, copying
 from ledger.store.copying import WentItsOwnWay
 from ledger.tariff import Tariff
+from ledger.tiles import Edge
 from streamcoop import migrate
 from streamcoop.adapters.objects import ObjectStoreUnavailable, open_store
 from streamcoop.database import _engine, engine, transaction, with_driver
-from streamcoop.embedded import databases
+from streamcoop.embedded import databases, plan
 from streamcoop.erasure.service import BACKUPS_EXPIRE
 from streamcoop.founded import founded
 from streamcoop.maintenance import backup, manifest, readonly, restore
@@ -35,18 +38,19 @@ from streamcoop.operations import terminal
 from streamcoop.operations.terminal import Verdict
 from streamcoop.payouts import service as payouts
 from streamcoop.settings import settings
-from streamcoop.transparency import files, recovering, sealing
+from streamcoop.transparency import files, keeping, recovering, sealing
 from streamcoop.transparency.commands import log_command
 from streamcoop.transparency.publishing import LogForked
 from streamcoop.transparency.recovering import CannotRecover, Recovered
 from streamcoop.transparency.sealing import CopyRefused
-from tests.conftest import Database
+from tests.conftest import PASSABLE, Database
 from tests.ledger import factories
 from tests.royalties.label import Person
 from tests.transparency.press import Press
 
 EPOCH = factories.EPOCH
 OWED_MINOR = 1
+LOADED_BATCHES = 3
 # Set when a batch is noted as published, which is now.
 TIMES = {"log_batch": {"published_at"}, "erasure": {"ended_at"}}
 
@@ -266,6 +270,42 @@ def test_a_backup_of_any_moment_is_brought_to_the_published_head(yard: Yard, mom
         press.require_whole()
         assert not factories.findings(label.database.engine)
         assert yard.recover().put_back == 0
+
+
+def test_copies_taken_under_load_are_each_of_one_instant(yard: Yard) -> None:
+    press, label = yard.press, yard.press.label
+    track, ended = label.track(label.person("Kyai", "artist")), threading.Event()
+    label.play(label.listener(), track)
+
+    def go_on() -> None:
+        while not ended.is_set():
+            label.play(label.listener(), track, 2)
+            yard.story.record(label.listener(), track)
+
+    playing = [threading.Thread(target=go_on) for _ in range(2)]
+    for thread in playing:
+        thread.start()
+    try:
+        press.publish()
+        taken = yard.back_up()
+        for _ in range(LOADED_BATCHES):
+            press.publish()
+    finally:
+        ended.set()
+        for thread in playing:
+            thread.join()
+    published = yard.files()
+    acknowledged = "select count(*) from ledger.play"
+    ((recorded,),) = label.rows(acknowledged)
+    with yard.restored(taken):
+        ((before,),) = label.rows(acknowledged)
+        assert yard.recover().published == LOADED_BATCHES
+        ((after,),) = label.rows(acknowledged)
+        assert before < after <= recorded
+        assert yard.files() == published
+        press.publish()
+        press.require_whole()
+        assert not factories.findings(label.database.engine)
 
 
 def test_an_older_database_publishes_nothing_until_it_is_recovered(yard: Yard) -> None:
@@ -541,6 +581,36 @@ def test_a_backup_alone_restores_a_log_that_goes_on(
         press.publish()
         press.require_whole()
     assert os.environ["STREAMCOOP_OBJECTS_URL"] == place.as_uri()
+
+
+def test_a_backup_has_every_tile_of_every_batch() -> None:
+    edge = Edge()
+    written: list[str] = []
+    listed: list[str] = []
+    for count in (3, 0, 253, 1, 255, 256, 600, 65_000, 2):
+        before = edge.size
+        for number in range(count):
+            written += [tile.path for tile in edge.append(number.to_bytes(4, "big"))]
+        written += [tile.path for tile in edge.partial()]
+        listed += keeping.tiles_of(before, edge.size)
+    assert len(listed) == len({*listed})
+    assert {*listed} == {*written}
+
+
+@pytest.mark.embedded_parts
+def test_the_log_that_survived_is_taken_along_into_a_data_folder(yard: Yard) -> None:
+    yard.press.publish()
+    taken = yard.back_up()
+    yard.press.publish()
+    with tempfile.TemporaryDirectory(prefix="streamcoop-restored-") as folder:
+        Path(folder).chmod(PASSABLE)
+        alone = restore.into_folder(taken, Path(folder, "alone"))
+        assert not alone.is_held
+        along = restore.into_folder(taken, Path(folder, "along"), log_from=yard.press.folder)
+        assert along.is_held
+        objects = plan.Places(Path(folder, "along")).objects
+        for key, data in yard.files().items():
+            assert (objects / key).read_bytes() == data
 
 
 def test_a_checkpoint_in_a_backup_is_no_later_than_its_rows(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
