@@ -20,7 +20,7 @@ from ledger import entries
 from ledger.entries import Entry
 from ledger.store.batches import Batch
 from ledger.store.terms import founding
-from ledger.sumtree import Node, root_of
+from ledger.sumtree import Lines, Node, root_of
 
 ROWS_A_TIME = 1_000
 NO_CONSENT = "no-consent"
@@ -171,8 +171,8 @@ _EPOCH_AND_TRACK = itemgetter(2, 4)
 
 def _plays(conn: Connection, batch: int) -> Iterator[Told]:
     for (epoch, track), rows in groupby(_play_rows(conn, batch), _EPOCH_AND_TRACK):
-        played = [(row[6], (row[8],)) for row in rows]
-        root = root_of(entries.PLAYS_TREE, played)
+        leaves = bytearray()
+        root = root_of(entries.PLAYS_TREE, _kept(rows, leaves))
         track_id = UUID(bytes=track)
         entry = {
             "batch": batch,
@@ -182,8 +182,16 @@ def _plays(conn: Connection, batch: int) -> Iterator[Told]:
             "sum_micro": root.sums[0],
             "root": root.hash.hex(),
         }
-        leaves = b"".join([LEAF.pack(commitment, *price) for commitment, price in played])
-        yield Told(entries.encode(entries.PLAYS, entry), track_id, epoch, leaves)
+        yield Told(entries.encode(entries.PLAYS, entry), track_id, epoch, bytes(leaves))
+
+
+def _kept(rows: Iterable[Any], leaves: bytearray) -> Lines:
+    """The lines of a tree, of which nothing but the packed `leaves` is kept: of one track there may be a million."""
+    keep, pack = leaves.extend, LEAF.pack
+    for row in rows:
+        commitment, price_micro = row[6], row[8]
+        keep(pack(commitment, price_micro))
+        yield commitment, (price_micro,)
 
 
 def _play_rows(conn: Connection, batch: int) -> Iterator[Any]:
