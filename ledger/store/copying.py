@@ -41,9 +41,13 @@ class Copied:
 
 _OF_BATCH = "ledger.{0} as t where t.batch >= {{batch}}"
 _OF_POSTING = "ledger.{0} as t join ledger.posting p on p.id = t.posting_id where p.batch >= {{batch}}"
-_PLAYS = """(select play_id as id from ledger.log_play where batch >= {batch}
-              union all select play_id from ledger.play_queue) as told join ledger.play t using (id)"""
-_PLAYED = "(select {0} from ledger.log_play l join ledger.play p on p.id = l.play_id where l.batch >= {{batch}})"
+_IDS = """(select play_id from ledger.log_play where batch >= {batch}
+            union all select play_id from ledger.play_queue) as told"""
+# Ids tell the time: months before the earliest of these plays are not read, however a join is planned.
+_FIRST = f"(select play_id from {_IDS} order by play_id limit 1)"
+_PLAYS = f"{_IDS} join ledger.play t on t.id = told.play_id where t.id >= {_FIRST}"
+_PLAYED = f"""(select p.listener_id, p.track_id from ledger.log_play l join ledger.play p on p.id = l.play_id
+                where l.batch >= {{batch}} and p.id >= {_FIRST})"""
 # Of an epoch that is being closed, all that is shared out so far.
 _SHARED_OUT = "(select coalesce(max(seals), -2147483648) from ledger.log_batch where number < {batch})"
 
@@ -80,19 +84,20 @@ TABLES = (
     Copied(
         "progress",
         ["listener_id", "track_id"],
-        f"ledger.progress as t where (listener_id, track_id) in {_PLAYED.format('p.listener_id, p.track_id')}",
+        f"ledger.progress as t where (listener_id, track_id) in {_PLAYED}",
         changed=["plays", "paid_micro", "epoch", "owned_at"],
     ),
     Copied(
         "spending",
         ["listener_id", "month"],
-        f"ledger.spending as t where listener_id in {_PLAYED.format('p.listener_id')}",
+        f"ledger.spending as t where listener_id in (select listener_id from {_PLAYED} as played)",
         changed=["spent_micro"],
     ),
     Copied(
         "track_epoch",
         ["epoch", "track_id"],
-        f"ledger.track_epoch as t where (epoch, track_id) in {_PLAYED.format('l.epoch, l.track_id')}",
+        """ledger.track_epoch as t
+            where (epoch, track_id) in (select epoch, track_id from ledger.log_play where batch >= {batch})""",
         changed=["plays", "buyouts", "collected_micro"],
     ),
     Copied("late", ["epoch", "track_id"], "ledger.late as t", cleared="true"),
