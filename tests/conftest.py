@@ -113,3 +113,9 @@ def database(cloned_database: Callable[[], AbstractContextManager[Database]]) ->
     """A database of this test's own."""
     with cloned_database() as cloned:
         yield cloned
+
+
+@pytest.fixture
+def objects_at(tmp_path: Path) -> dict[str, str]:
+    """The settings that say where objects are; a test that wants them elsewhere has its own."""
+    return {"OBJECTS_URL": (tmp_path / "objects").as_uri()}

@@ -193,9 +193,11 @@ def label_database(cloned_database: Callable[[], AbstractContextManager[Database
 
 
 @pytest.fixture
-def label(label_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Label]:
+def label(
+    label_database: Database, objects_at: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Label]:
     """A co-op of calendar months, in its second one. Whatever happens, its books agree at the end."""
-    _configure(monkeypatch, label_database, tmp_path)
+    _configure(monkeypatch, label_database, tmp_path, objects_at)
     _empty(label_database)
     with _own_connections():
         founding = factories.found(label_database.engine, factories.founding(first_epoch=FIRST_EPOCH))
@@ -217,14 +219,14 @@ def _empty(database: Database) -> None:
         conn.execute("insert into ledger.log_batch (number, opened_at) values (1, %s)", (factories.FOUNDED_AT,))
 
 
-def _configure(monkeypatch: pytest.MonkeyPatch, database: Database, folder: Path) -> None:
+def _configure(monkeypatch: pytest.MonkeyPatch, database: Database, folder: Path, objects: dict[str, str]) -> None:
     for name in [name for name in os.environ if name.startswith("STREAMCOOP_")]:
         monkeypatch.delenv(name)
     values = {
         "DATA_DIR": str(folder),
         "DATABASE_URL": database.app_url,
         "BROKER_URL": "memory://",
-        "OBJECTS_URL": (folder / "objects").as_uri(),
+        **objects,
         "CHAIN_RPC_URL": "http://127.0.0.1:1",
         "SECRET_KEY": base64.b64encode(bytes(range(32))).decode(),
         "LOG_KEY": base64.b64encode(bytes(range(32, 64))).decode(),
