@@ -24,7 +24,7 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 UNKNOWN_ROUTE = "unknown"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Of each kind, and the room of one: twice what all routes with all their buckets take.
-_FILES = ("counter", "histogram", "gauge_livesum")
+_FILES = ("counter", "histogram", "gauge_livesum", "gauge_mostrecent")
 FILE_BYTES = 512 << 10
 _ANSWER_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BATCH_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
@@ -123,7 +123,7 @@ OBJECT_ERRORS = Counter(
 LOG_STOPPED = Gauge(
     "streamcoop_log_stopped",
     "1 once the shared log and these rows contradict one another.",
-    multiprocess_mode="max",
+    multiprocess_mode="mostrecent",  # whoever found it may be gone, and another has published since
     registry=INSTRUMENTS,
 )
 CHAIN_ERRORS = Counter(

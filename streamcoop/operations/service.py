@@ -19,7 +19,7 @@ from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.orm import Session
 
 from ledger.epochs import Calendar
-from ledger.store import closing, settling, terms
+from ledger.store import batches, closing, settling, terms
 from streamcoop.adapters.objects import open_store
 from streamcoop.anchoring import service as anchoring
 from streamcoop.catalogue import rendering
@@ -76,6 +76,9 @@ class Standing:
     ballots_waiting: int
     anchors: int
     oldest_anchor: timedelta
+    log_batches: int
+    oldest_log_batch: timedelta
+    log_published_at: datetime | None
     recordings_waiting: int
     oldest_recording: timedelta
     payouts: dict[str, tuple[int, datetime]]
@@ -168,6 +171,9 @@ def standing(conn: Connection, configured: Settings, now: datetime) -> Standing:
         admissions, held_up = membership.waiting(session)
         # Where no contract is named, anchors wait for one, and nothing is amiss.
         anchors, intended_at = anchoring.waiting(session) if configured.anchor_contract else (0, None)
+        # Nor where nobody signs the log.
+        told = batches.waiting(conn) if configured.log_key else batches.Waiting(0, None)
+        published = batches.published_head(conn)
         recordings, uploaded_at = rendering.unfinished(session, COUNT_MAX)
         return Standing(
             unsettled_plays=count,
@@ -178,6 +184,9 @@ def standing(conn: Connection, configured: Settings, now: datetime) -> Standing:
             ballots_waiting=len(governance.in_preparation(session)) + len(governance.due(session, now)),
             anchors=anchors,
             oldest_anchor=now - intended_at if intended_at else timedelta(),
+            log_batches=told.count,
+            oldest_log_batch=now - told.since if told.since else timedelta(),
+            log_published_at=published.published_at if published else None,
             recordings_waiting=recordings,
             oldest_recording=now - uploaded_at if uploaded_at else timedelta(),
             payouts=payouts.under_way(session),

@@ -23,6 +23,7 @@ QUEUE_AGE_MAX = timedelta(minutes=10)
 QUEUE_MESSAGES_MAX = 1_000
 RECORDING_AGE_MAX = timedelta(hours=1)
 ANCHOR_AGE_MAX = timedelta(hours=2)
+LOG_BATCH_AGE_MAX = timedelta(hours=1)
 PAYOUT_AGE_MAX = timedelta(days=7)
 BOOKS_CHECK_AGE_MAX = timedelta(hours=3)
 
@@ -133,6 +134,7 @@ def _database(standing: Standing, minute: LastMinute | Away, at: datetime) -> li
             else "nothing waits",
             standing.oldest_anchor <= ANCHOR_AGE_MAX,
         ),
+        _log(standing, at),
         _payouts(standing, at),
         _books(standing, at),
     ]
@@ -146,6 +148,16 @@ def _epochs(epochs: Epochs) -> Line:
     if epochs.late_tracks:
         told += f"; {epochs.late_tracks:,} tracks have late plays"
     return _judged("epochs", told, epochs.overdue <= CLOSE_OVERDUE_MAX)
+
+
+def _log(standing: Standing, at: datetime) -> Line:
+    if standing.log_batches:
+        waits = f"{standing.log_batches:,} batches wait, the earliest for {_span(standing.oldest_log_batch)}"
+        return _judged("log", f"{waits}; `streamcoop log status`", standing.oldest_log_batch <= LOG_BATCH_AGE_MAX)
+    published_at = standing.log_published_at
+    return Line(
+        "log", "nothing is published yet" if published_at is None else f"published {_span(at - published_at)} ago"
+    )
 
 
 def _payouts(standing: Standing, at: datetime) -> Line:

@@ -38,6 +38,9 @@ STANDING = Standing(
     ballots_waiting=0,
     anchors=0,
     oldest_anchor=timedelta(),
+    log_batches=0,
+    oldest_log_batch=timedelta(),
+    log_published_at=NOW - timedelta(minutes=3),
     recordings_waiting=0,
     oldest_recording=timedelta(),
     payouts={},
@@ -130,6 +133,20 @@ def test_a_picture_without_trouble_is_well() -> None:
     assert told["plays"] == "12 recorded in the last minute, 10 of them settled"
     assert told["epochs"] == "now 2026-11; open from 2026-11 on"
     assert told["books"] == "balanced 5 min ago"
+    assert told["log"] == "published 3 min ago"
+
+
+def test_a_log_that_nobody_signs_or_that_is_being_published_needs_nobody() -> None:
+    for changed, told in (
+        ({"log_published_at": None}, "nothing is published yet"),
+        (
+            {"log_batches": 2, "oldest_log_batch": timedelta(minutes=5)},
+            "2 batches wait, the earliest for 5 min; `streamcoop log status`",
+        ),
+    ):
+        screen = screen_of(replace(WELL, database=replace(STANDING, **changed)))  # type: ignore[arg-type]
+        assert screen.verdict is Verdict.WELL
+        assert told in {line.told for line in screen.lines if line.about == "log"}
 
 
 LATE = timedelta(days=8)
@@ -143,6 +160,7 @@ LATE = timedelta(days=8)
         ("media", {"oldest_recording": timedelta(minutes=61), "recordings_waiting": 1}),
         ("members", {"admissions": 1, "admissions_held_up": 1}),
         ("anchors", {"anchors": 1, "oldest_anchor": timedelta(hours=3)}),
+        ("log", {"log_batches": 1, "oldest_log_batch": timedelta(minutes=61)}),
         ("payouts", {"payouts": {"sent": (1, NOW - LATE)}}),
         ("books", {"books": LastCheck(NOW, 3, NOW)}),
         ("books", {"books": LastCheck(NOW - timedelta(hours=4), 0, NOW)}),
