@@ -96,6 +96,7 @@ class Workers:
     chain: ModuleType
     anchors: ModuleType
     books: ModuleType
+    log: ModuleType
 
 
 @dataclass
@@ -267,12 +268,12 @@ def house(
 
 
 def _workers(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Workers:
-    from workers import anchors, books, chain, credits, media, royalties  # they read the settings
+    from workers import anchors, books, chain, credits, log, media, royalties  # they read the settings
 
     media._store.cache_clear()
-    for each in (anchors, books, chain, credits, media, royalties):
+    for each in (anchors, books, chain, credits, log, media, royalties):
         monkeypatch.setattr(each, "now", clock.now)
-    return Workers(media, credits, royalties, chain, anchors, books)
+    return Workers(media, credits, royalties, chain, anchors, books, log)
 
 
 @contextmanager

@@ -25,6 +25,8 @@ from ledger.epochs import Calendar
 from ledger.note import Checkpoint, KeyType, SigningKey, signed
 from ledger.store import batches, posting
 from ledger.store.posting import Transfer
+from ledger.verify.reading import open_log
+from ledger.verify.run import Asked, verify
 from ledger.witness import Witness, cosigned
 from streamcoop import work
 from streamcoop.adapters.anchors import Anchors
@@ -34,8 +36,10 @@ from streamcoop.anchoring import service as anchoring
 from streamcoop.database import engine, transaction
 from streamcoop.settings import settings
 from streamcoop.transparency import files, founding, key_files, naming, rotating, sealing
+from streamcoop.transparency.keys import verifier_keys
 from streamcoop.witness import service as witnessing
 from tests.adapters import audio_files
+from tests.embedded.chain_process import LOG_ORIGIN
 from tests.faults.house import EVERY_ATTEMPT, PASSWORD, TRAP_S_MAX, Failure, House, Person
 from tests.faults.house import house as house
 from tests.faults.house import s3 as s3
@@ -912,7 +916,7 @@ def test_cosignature_asked(house: House, failure: Failure, monkeypatch: pytest.M
         require_known_once(house, 7)
 
 
-# --- The log's keys ---
+# --- The log ---
 
 
 def sign_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -941,6 +945,83 @@ def test_sealed_copy(house: House, failure: Failure, monkeypatch: pytest.MonkeyP
     seal()
     with sealing.opened(store, secret, origin, number) as copy:
         assert {"ledger.posting", "coop.user"} <= {table.name for table in copy.tables() if copy.skip() is None}
+
+
+PUBLISHING = ("log/tile/", "log-private/leaves/", "log/heads/", "log/checkpoint")
+"""The objects that publishing puts, in its order."""
+
+
+def require_published_after(house: House, failure: Failure, monkeypatch: pytest.MonkeyPatch, objects: str) -> None:
+    """A put of these objects fails: nothing that comes after is there, the next tick publishes, and the log holds."""
+    sign_the_log(monkeypatch)
+    listener, play = played(house)
+    assert house.workers.credits.settle() == 1
+    with transaction() as session:
+        batches.end_batch(session.connection(), house.clock.now())
+    trap = failure.at(house.objects, f"PUT /{house.bucket.name}/{objects}".encode())
+    assert house.workers.log.publish() == 0
+    assert trap.cuts == S3_ATTEMPTS_MAX
+    there = {part for part in PUBLISHING if any(key.startswith(part) for key in house.kept())}
+    assert there == set(PUBLISHING[: PUBLISHING.index(objects) + (failure is Failure.APPLIED)])
+    assert house.rows("select published_at from ledger.log_batch where closed_at is not null") == [(None,)]
+    house.mend()
+    require_audited(house, listener, play)
+
+
+def require_audited(house: House, listener: Person, play: dict[str, Any]) -> None:
+    """After the next tick the batch is in the log once, which holds, and with it the play's receipt."""
+    house.workers.log.publish()
+    assert house.workers.log.publish() == 0
+    receipts = house.folder / "receipts"
+    receipts.mkdir()
+    receipt = house.get(f"/plays/{play['play_id']}/receipt", listener)["receipt"]
+    (receipts / "play.tlog-proof").write_text(receipt, encoding="utf-8")
+    for each in house.bucket.objects.filter(Prefix="log/"):
+        file = house.folder / each.key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        house.bucket.download_file(each.key, str(file))
+    asked = Asked(keys=tuple(verifier_keys(settings(), LOG_ORIGIN)), receipts=receipts)
+    report = verify(open_log(str(house.folder / "log")), asked, int(house.clock.now().timestamp()))
+    assert (report.verdict, report.batches, len(report.receipts)) == (0, 1, 1), report.findings.first
+
+
+@external_write("tile or bundle of the log")
+def test_tile(house: House, failure: Failure, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_published_after(house, failure, monkeypatch, "log/tile/")
+
+
+@external_write("leaves behind a batch's plays")
+def test_leaves(house: House, failure: Failure, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_published_after(house, failure, monkeypatch, "log-private/leaves/")
+
+
+@external_write("signed head of a batch")
+def test_signed_head(house: House, failure: Failure, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_published_after(house, failure, monkeypatch, "log/heads/")
+
+
+@external_write("checkpoint that is shown")
+def test_checkpoint(house: House, failure: Failure, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_published_after(house, failure, monkeypatch, "log/checkpoint")
+
+
+@external_write("batch noted as published")
+def test_batch_noted(house: House, failure: Failure, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign_the_log(monkeypatch)
+    listener, play = played(house)
+    house.workers.credits.settle()
+    with transaction() as session:
+        batches.end_batch(session.connection(), house.clock.now())
+    trap = failure.at_commit(house.postgres, of=b"update ledger.log_batch set first_index")
+    with pytest.raises(OperationalError):
+        house.workers.log.publish()
+    assert trap.wait(TRAP_S_MAX)
+    noted = "select published_at is not null from ledger.log_batch where closed_at is not null"
+    assert house.rows(noted) == [(failure is Failure.APPLIED,)]
+    require_audited(house, listener, play)
+
+
+# --- The log's keys ---
 
 
 @external_write("founding note of the log")
