@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from eth_utils.address import to_checksum_address
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.orm import Session
 from web3 import HTTPProvider, Web3
 
 from ledger.store.checking import check_books
+from ledger.store.terms import founding
+from ledger.verify.reading import open_log
+from ledger.verify.receipts import RECEIPT_SUFFIX
+from ledger.verify.run import Asked, verify
 from streamcoop.adapters.members import Membership
+from streamcoop.adapters.objects import FolderStore
+from streamcoop.transparency.keys import Keyring, keys_from
+from streamcoop.transparency.receipts import Log, play_receipt
 from tests.faults.load import Notes, Play, TopUp
 
 
@@ -81,6 +90,16 @@ _SETTLED_ONCE = {
 _ORDINALS_TWICE = text("""
     select listener_id || ' ' || track_id || ' play ' || ordinal from ledger.play where kind = 'play'
      group by listener_id, track_id, ordinal having count(*) > 1
+""")
+
+# In the log: in a published batch, at a place that is kept.
+_PLAYS_UNTOLD = text("""
+    select noted.id from unnest(cast(:ids as uuid[])) as noted(id)
+      left join ledger.log_play told on told.play_id = noted.id
+      left join ledger.log_batch b on b.number = told.batch and b.published_at is not null
+      left join ledger.log_plays place on place.batch = b.number and place.track_id = told.track_id
+                                      and place.epoch = told.epoch
+     where place.batch is null
 """)
 
 # Every listener's money came from the top-ups her treasurer has noted, when none is under way.
@@ -173,6 +192,52 @@ def look_at_tokens(database: Engine, rpc_url: str, contract: str) -> Found:
     if (supply := int(functions.totalSupply().call())) > sum(held.values()):
         found.doubled.append(f"{supply} tokens for {len(held)} members")
     return found
+
+
+@dataclass(frozen=True)
+class PublishedLog:
+    """The log as an auditor has it, who gets receipts from listeners and keeps them all."""
+
+    objects: Path
+    origin: str
+    secret: str
+    receipts: Path
+
+    @property
+    def _log(self) -> Log:
+        return Log(FolderStore(self.objects), Keyring(tuple(keys_from(self.secret, self.origin)), ()), self.origin)
+
+    def look(self, database: Engine, plays: Sequence[Play]) -> Found:
+        """The whole log from its files, with the receipts of these plays, as far as they are told, and all before."""
+        with Session(database) as session:
+            founded = founding(session.connection())
+            for play in plays:
+                told = play_receipt(session, self._log, founded, play.listener_id, play.play_id)
+                if told.receipt is not None:
+                    file = self.receipts / f"{play.play_id}{RECEIPT_SUFFIX}"
+                    file.write_text(told.receipt, encoding="utf-8")
+        asked = Asked(keys=tuple(self._log.keys.all), receipts=self.receipts)
+        # Nothing here is a promise that time could break.
+        report = verify(open_log(str(self.objects / "log")), asked, now_s=0)
+        found = Found()
+        if report.verdict:
+            said = [*([report.unreadable] if report.unreadable else []), *map(str, report.findings.first)]
+            found.unbalanced += [f"the log: {line}" for line in said]
+        return found
+
+
+def untold(database: Engine, notes: Notes) -> list[str]:
+    """Plays that were acknowledged and are in no batch of the log that is published."""
+    with database.connect() as conn:
+        rows = conn.execute(_PLAYS_UNTOLD, {"ids": [play.play_id for play in notes.plays]})
+        return [f"play {row[0]} is not in the log" for row in rows]
+
+
+def published(database: Engine) -> int:
+    """How many batches of the log are published."""
+    with database.connect() as conn:
+        count = text("select count(*) from ledger.log_batch where published_at is not null")
+        return int(conn.execute(count).scalar_one())
 
 
 def unfinished(database: Engine, notes: Notes) -> list[str]:

@@ -34,7 +34,7 @@ PROXY = "FAULTS_PROXY"
 """The variable that tells a part which port to use in place of which: `<database's>:<proxy's>`."""
 # Where the service and what it is built on read the time of day, besides `time.time`.
 CLOCKS = (streamcoop.clock, celery.app.base, celery.worker.request)
-STORE_WRITES = ("put_file", "delete")
+STORE_WRITES = ("put_file", "put_bytes", "replace_bytes", "delete")
 STORE_READS = ("open_range", "size", "exists", "fetch_to")
 
 

@@ -152,6 +152,13 @@ class Audience:
         self.artist.ask("POST", f"/api/v1/releases/{published}/publish")
         self.release = self.artist.ask("POST", releases, release).json()["id"]
 
+    @property
+    def receipts(self) -> Path:
+        """Where listeners keep their receipts."""
+        folder = self.pieces / "receipts"
+        folder.mkdir(exist_ok=True)
+        return folder
+
     def start(self, seed: str) -> None:
         """Listeners begin to play, each in a thread."""
         for number in range(LISTENERS):

@@ -16,9 +16,9 @@ from celery import Celery
 
 from streamcoop.demo.client import until
 from tests.faults import checks, kinds
-from tests.faults.checks import Found
+from tests.faults.checks import Found, PublishedLog
 from tests.faults.kinds import AT_A_STEP, KINDS, Struck
-from tests.faults.load import GIVE_UP_S, Audience, Listener, StayedAway
+from tests.faults.load import GIVE_UP_S, Audience, Listener, Play, StayedAway
 from tests.faults.stand import PARTS, Stand, backends
 
 RECOVERY_S_MAX = 30.0
@@ -35,7 +35,11 @@ OFTEN_A_CLOSE, OFTEN_AN_UPLOAD, OFTEN_AN_ADMISSION = 0.3, 0.08, 0.08
 # What lasts is waited for at the end, at a clock that goes ahead: renderings that failed are tried again after 1, 4, 16
 # and so on minutes.
 FINISH_S_MAX = 120.0
+# A clock that was set forward has closed hundreds of epochs, each with a batch: the log may be behind, but goes on.
+LOG_STANDS_S_MAX = 30.0
 AHEAD_S = (0, 15 * 60, 3_600, 3 * 3_600, 6 * 3_600)
+# After each round the receipts of so many plays are kept, and held against the log from then on.
+RECEIPTS_A_ROUND, RECEIPTS_AT_THE_END = 5, 100
 CLOSE_DUE = "workers.royalties.close_due"
 BROKER_S_MAX = 2
 
@@ -210,7 +214,18 @@ class Rounds:
     def _look(self, plan: Plan) -> None:
         noted = len(self.audience.notes.plays)
         self._take(plan.number, checks.look(self.stand.database, self.audience.notes, self._noted))
+        some = Random(plan.number).sample(range(noted), min(noted, RECEIPTS_A_ROUND))  # replayable, not secret
+        self._audit(plan.number, [self.audience.notes.plays[place] for place in some])
         self._noted = noted
+
+    def _audit(self, number: int, plays: Sequence[Play]) -> None:
+        log = PublishedLog(
+            objects=self.stand.places.objects,
+            origin=self.stand.setting("LOG_ORIGIN"),
+            secret=self.stand.setting("LOG_KEY"),
+            receipts=self.audience.receipts,
+        )
+        self._take(number, log.look(self.stand.database, plays))
 
     def _take(self, number: int, found: Found) -> None:
         broken = self.audience.notes.broken[self._broken :]
@@ -228,10 +243,22 @@ class Rounds:
             return False
         return all(map(self.stand.part, PARTS))
 
+    def _untold(self) -> list[str]:
+        """The plays that are not in the log, once it goes on no more."""
+        published, since = -1, time.monotonic()
+        while (left := checks.untold(self.stand.database, self.audience.notes)) and (
+            time.monotonic() - since < LOG_STANDS_S_MAX
+        ):
+            if (count := checks.published(self.stand.database)) != published:
+                published, since = count, time.monotonic()
+            time.sleep(POLL_S * 10)
+        return left
+
     def finish(self, number: int) -> None:
         """After the last round: all parts run, all that was begun comes to its end, and every promise is looked at."""
-        begun = time.monotonic()
         until(lambda: self._all_runs() or None, "all parts to run", RECOVERY_S_MAX)
+        untold = self._untold()
+        begun = time.monotonic()
         for ahead_s in AHEAD_S:
             self.stand.levers.set_clocks(ahead_s)
             deadline = begun + FINISH_S_MAX if ahead_s == AHEAD_S[-1] else time.monotonic() + FINISH_S_MAX / 8
@@ -242,7 +269,8 @@ class Rounds:
         self.stand.levers.reset_clocks()
         found = checks.look(self.stand.database, self.audience.notes)
         found += checks.look_at_wallets(self.stand.database, self.audience.notes)
-        found.lost += left
+        found.lost += left + untold
+        self._audit(number, self.audience.notes.plays[-RECEIPTS_AT_THE_END:])
         chain = self.stand.setting("CHAIN_RPC_URL"), self.stand.setting("MEMBERSHIP_CONTRACT")
         found += checks.look_at_tokens(self.stand.database, *chain)
         self._take(number, found)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Moment = Literal["before", "after", "committed"]
-Work = Literal["play", "top-up", "upload", "admission", "close"]
+Work = Literal["play", "top-up", "upload", "admission", "close", "publication"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,13 @@ STEPS = (
     Step("admission marked as sent", "worker", "workers.chain:confirm", "before", "admission"),
     Step("admission final, not confirmed", "worker", "streamcoop.membership.service:confirm", "before", "admission"),
     Step("admission confirmed", "worker", "streamcoop.membership.service:confirm", "committed", "admission"),
+    Step("batch ended", "worker", "ledger.store.batches:end_batch", "committed", "publication"),
+    Step("log's tiles put, not all of them", "worker", "streamcoop.transparency.files:put", "after", "publication"),
+    Step("log's head to be signed", "worker", "streamcoop.transparency.publishing:_sign", "before", "publication"),
+    Step("log's head signed, not shown", "worker", "streamcoop.transparency.publishing:_sign", "after", "publication"),
+    Step("log's head shown, not noted", "worker", "streamcoop.transparency.publishing:show", "after", "publication"),
+    Step("batch noted as published", "worker", "ledger.store.batches:mark_published", "committed", "publication"),
+    Step("anchor intended, not committed", "worker", "streamcoop.anchoring.service:intend_anchor", "after", "close"),
     Step("track claimed", "media", "streamcoop.catalogue.rendering:claim", "committed", "upload"),
     Step("rendition put, without its row", "media", "streamcoop.catalogue.rendering:add_rendition", "before", "upload"),
     Step("rendition put, with its row", "media", "streamcoop.catalogue.rendering:add_rendition", "committed", "upload"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -15,13 +16,14 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, text
 
+from ledger.store import batches
 from tests.conftest import Database
 from tests.faults import checks, kinds, rounds
-from tests.faults.checks import Found
+from tests.faults.checks import Found, PublishedLog
 from tests.faults.levers import Levers
 from tests.faults.load import Notes, Play, TopUp
 from tests.faults.stand import PARTS, Stand
-from tests.ledger.factories import claim, found, listener_with, record_now, settle_all
+from tests.ledger.factories import NOW, claim, found, listener_with, record_now, settle_all
 
 ROUNDS_S_MAX = 600
 SEED = 7
@@ -121,3 +123,26 @@ def test_promises_that_nobody_kept_are_counted(database: Database, noted: Notes)
     noted.top_ups.append(TopUp(uuid4(), uuid4(), CREDITS_MICRO))
     noted.uploads.append(uuid4())
     assert len(look(database, noted).lost) == 4
+
+
+def test_a_play_is_finished_once_a_published_batch_has_it(database: Database, noted: Notes) -> None:
+    with database.engine.begin() as conn:
+        (batch,) = conn.scalars(text("select distinct batch from ledger.log_play"))
+        batches.end_batch(conn, NOW)
+    assert len(checks.untold(database.engine, noted)) == len(noted.plays)
+    with database.engine.begin() as conn:
+        batches.mark_published(conn, batch, 0, 10, bytes(32), NOW)
+        conn.execute(_PLACES)
+    assert checks.untold(database.engine, noted) == []
+
+
+_PLACES = text("""
+    insert into ledger.log_plays (track_id, epoch, batch, index, first_leaf, count)
+    select track_id, epoch, batch, row_number() over (), 0, count(*) from ledger.log_play group by 1, 2, 3
+""")
+
+
+def test_a_log_that_cannot_be_audited_is_counted(database: Database, noted: Notes, tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    log = PublishedLog(tmp_path, "log.example/log", base64.b64encode(bytes(32)).decode(), tmp_path)
+    assert len(log.look(database.engine, []).unbalanced) == 1
