@@ -81,7 +81,7 @@ def screen(picture: Picture, ready: bool | Away, minute: LastMinute | Away) -> S
     lines.append(_away("objects", picture.objects) if isinstance(picture.objects, Away) else Line("objects", "answer"))
     # Where a part is away it says so itself.
     if picture.is_behind is True:
-        lines.append(Line("log", f"READ-ONLY: {BEHIND}", Verdict.ATTENTION))
+        lines.append(Line("recovery", f"READ-ONLY: {BEHIND}", Verdict.ATTENTION))
     return Screen(lines)
 
 

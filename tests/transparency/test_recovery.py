@@ -666,7 +666,7 @@ def test_an_operator_is_told_that_the_log_goes_on_beyond_the_database(yard: Yard
     with yard.restored(taken):
         picture = operations.look(settings(), yard.press.label.clock.now())
         lines = terminal.screen(picture, ready=True, minute=operations.LastMinute(0, 0)).lines
-        told = [line for line in lines if line.about == "log"]
+        told = [line for line in lines if line.about == "recovery"]
         assert [(line.verdict, recovering.BEHIND in line.told) for line in told] == [(Verdict.ATTENTION, True)]
         result = CliRunner().invoke(log_command, ["status"])
         assert (result.exit_code, recovering.BEHIND in result.output) == (1, True), result.output
