@@ -214,7 +214,7 @@ def test_another_code_at_the_address_stops_the_next_ballot(coop: Coop) -> None:
 
 @pytest.mark.parametrize(
     ("method", "result", "because"),
-    [("eth_chainId", "0x1", "expected 31337"), ("eth_getCode", "0x", "no membership contract")],
+    [("eth_chainId", "0x1", "expected 31337"), ("eth_getCode", "0x", "no contract at the configured address")],
 )
 def test_another_chain_stops_the_opening(coop: Coop, method: str, result: str, because: str) -> None:
     coop.members(1)
@@ -517,7 +517,7 @@ def test_a_node_that_stays_down_stops_the_count(coop: Coop) -> None:
     [
         ("eth_chainId", "0x1", "expected 31337"),
         ("eth_getCode", "0x6000", "not the code"),
-        ("eth_getCode", "0x", "no membership contract"),
+        ("eth_getCode", "0x", "no contract at the configured address"),
     ],
 )
 def test_another_chain_at_the_close_stops_the_ballot(coop: Coop, method: str, result: str, because: str) -> None:
