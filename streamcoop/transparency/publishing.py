@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 from uuid import UUID
 
 from sqlalchemy import Engine, text
@@ -28,6 +29,7 @@ from ledger.store.telling import LEAF, entries_of
 from ledger.store.terms import Founding
 from ledger.tiles import Edge, Tile, read_edge
 from streamcoop.adapters.objects import ObjectConflict, ObjectMissing, ObjectStore
+from streamcoop.anchoring import service as anchoring
 from streamcoop.catalogue import lookup
 from streamcoop.governance import service as governance
 from streamcoop.transparency import files
@@ -105,8 +107,9 @@ def publish(writer: Writer, batch: Batch) -> Checkpoint:
     first, before = require_unforked(writer, batch)
     seal(writer.store, writer.engine, writer.secret, writer.origin, batch.number, writer.clock)
     try:
-        head, places, leaves = _built(writer, batch, before, lambda tile: files.put(writer.store, tile))
-        with leaves:
+        with tempfile.NamedTemporaryFile() as leaves:
+            head, places = _built(writer, batch, before, lambda tile: files.put(writer.store, tile), leaves)
+            leaves.flush()
             writer.store.put_file(files.leaves_key(batch.number), Path(leaves.name), files.BYTES)
     except ObjectConflict as conflict:
         raise LogForked(f"another file is there: {conflict}") from conflict
@@ -126,8 +129,7 @@ def accept(writer: Writer, batch: Batch) -> Checkpoint | None:
     if note is None:
         return None
     first, before = _edge_before(writer, batch.number)
-    head, places, leaves = _built(writer, batch, before, _write_nothing)
-    leaves.close()
+    head, places = _built(writer, batch, before, _write_nothing)
     _require_same(note[1], head)
     _keep_places(writer, batch.number, places)
     _note(writer, batch, first, head)
@@ -136,7 +138,13 @@ def accept(writer: Writer, batch: Batch) -> Checkpoint | None:
 
 def _note(writer: Writer, batch: Batch, first: int, head: Checkpoint) -> None:
     with writer.transaction() as session:
-        batches.mark_published(session.connection(), batch.number, first, head.size, head.root, writer.clock())
+        conn = session.connection()
+        batches.mark_published(conn, batch.number, first, head.size, head.root, writer.clock())
+        if batch.seals is not None:
+            gross_micro, royalties_micro = batches.sealed_totals(conn, batch)
+            anchoring.intend_anchor(
+                session, batch.seals, head.size, head.root, gross_micro, royalties_micro, writer.clock()
+            )
 
 
 def require_unforked(writer: Writer, batch: Batch) -> tuple[int, Edge]:
@@ -149,8 +157,7 @@ def require_unforked(writer: Writer, batch: Batch) -> tuple[int, Edge]:
     if note is None:
         return first, before
     # This is seen before a file is written: one that was written is never taken away.
-    head, _, leaves = _built(writer, batch, before, _write_nothing)
-    leaves.close()
+    head, _ = _built(writer, batch, before, _write_nothing)
     _require_same(note[1], head)
     return _edge_before(writer, batch.number)
 
@@ -187,11 +194,10 @@ def _write_nothing(_: Tile) -> None:
 
 
 def _built(
-    writer: Writer, batch: Batch, edge: Edge, put: Callable[[Tile], None]
-) -> tuple[Checkpoint, list[Place], tempfile._TemporaryFileWrapper[bytes]]:
-    """Append the batch's entries and put what they complete: the head, where plays are told, and their leaves."""
+    writer: Writer, batch: Batch, edge: Edge, put: Callable[[Tile], None], leaves: IO[bytes] | None = None
+) -> tuple[Checkpoint, list[Place]]:
+    """Append the batch's entries and put what they complete: the head, and where plays are told, by their `leaves`."""
     places: list[Place] = []
-    leaves = tempfile.NamedTemporaryFile()  # noqa: SIM115  # whoever asked closes it
     first_leaf = 0
     with writer.engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn, conn.begin():
         conn.execute(text("set transaction read only"))
@@ -202,14 +208,14 @@ def _built(
             if told.track_id is not None:
                 count = len(told.leaves) // LEAF.size
                 places.append(Place(told.track_id, told.epoch, edge.size, first_leaf, count))
-                leaves.write(told.leaves)
+                if leaves is not None:
+                    leaves.write(told.leaves)
                 first_leaf += count
             for tile in edge.append(told.data):
                 put(tile)
     for tile in edge.partial():
         put(tile)
-    leaves.flush()
-    return Checkpoint(writer.origin, edge.size, edge.root()), places, leaves
+    return Checkpoint(writer.origin, edge.size, edge.root()), places
 
 
 def _keep_places(writer: Writer, number: int, places: Sequence[Place]) -> None:

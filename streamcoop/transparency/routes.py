@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from ledger.store import batches
 from streamcoop.accounts.principals import Listener, RoyaltyPayee, WalletOwner
 from streamcoop.adapters.objects import ObjectMissing, read_whole
 from streamcoop.catalogue.storage import StorageUnavailable, storing
@@ -17,7 +18,7 @@ from streamcoop.problems import answers
 from streamcoop.settings import settings
 from streamcoop.transparency import files, naming, receipts
 from streamcoop.transparency.keys import keyring, signing_keys
-from streamcoop.transparency.schemas import Opening, PayeeNameOut, PlayReceiptOut, WalletLineOut
+from streamcoop.transparency.schemas import LogOut, Opening, PayeeNameOut, PlayReceiptOut, WalletLineOut
 
 router = APIRouter(tags=["transparency"])
 
@@ -47,6 +48,20 @@ def log_file(path: str, request: Request) -> Response:
         "Content-Type": files.TEXT if is_text else files.BYTES,
     }
     return Response(data, headers=headers)
+
+
+@router.get("/api/v1/log")
+def log_facts(session: Transaction) -> LogOut:
+    """What the shared log is called, the keys that sign it, and how far it is published."""
+    origin = naming.origin(session, settings())
+    head = batches.published_head(session.connection())
+    return LogOut(
+        origin=origin,
+        keys=[str(key) for key in keyring(session, signing_keys(settings(), origin)).current],
+        address=f"{settings().public_address}/log",
+        batch=head.batch if head else 0,
+        size=head.size if head else 0,
+    )
 
 
 def _log(request: Request, session: Transaction) -> receipts.Log:

@@ -9,6 +9,16 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 
+class LogOut(BaseModel):
+    """The shared log. Whoever checks it should have its keys from elsewhere too: from its founding note."""
+
+    origin: str
+    keys: list[str] = Field(description="Verifier keys (C2SP signed-note).")
+    address: str = Field(description="Where its files begin: `streamcoop verify` takes it.")
+    batch: int = Field(description="The last batch that is published; 0 before the first.")
+    size: int
+
+
 class Opening(BaseModel):
     """What a play's commitment in the log commits to."""
 
