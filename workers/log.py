@@ -5,19 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
+from functools import partial
+from itertools import takewhile
+
+from sqlalchemy import Connection
 
 from ledger.note import Note
 from ledger.store import batches
 from ledger.store.batches import Batch
 from ledger.witness import parse_witnesses
 from streamcoop import metrics
-from streamcoop.adapters.objects import ObjectMissing, ObjectStoreUnavailable, open_store
+from streamcoop.adapters.objects import ObjectMissing, ObjectStore, ObjectStoreUnavailable, open_store
 from streamcoop.adapters.watched_objects import WatchedStore
 from streamcoop.clock import now
 from streamcoop.database import engine, transaction
 from streamcoop.founded import founded
 from streamcoop.settings import settings
-from streamcoop.transparency import files, naming, publishing, sealing
+from streamcoop.transparency import files, naming, publishing, recovering, sealing
 from streamcoop.transparency.cosigning import Cosigners
 from streamcoop.transparency.keys import OtherKeysSign, keyring, signing_keys
 from streamcoop.transparency.sealing import CopyRefused, secret_of
@@ -46,17 +50,34 @@ def publish() -> int:
     with alone(_LOG_LOCK) as is_alone:
         if not is_alone:
             return 0
+        store = WatchedStore(open_store(settings()))
         with transaction() as session:
             conn = session.connection()
+            if _is_behind(conn, store):
+                return 0
             if batches.is_due(conn, now(), settings().log_batch_seconds, settings().log_batch_listeners_min):
                 batches.end_batch(conn, now())
             waiting = batches.unpublished(conn, BATCHES_A_TICK_MAX)
         if not waiting and not settings().log_witnesses:
             return 0
-        writer, cosigners = _writer()
+        writer, cosigners = _writer(store)
         if not waiting:
             _cosign_again(writer, cosigners)
-        return sum(_published(writer, batch) for batch in waiting)
+        # One that has to wait holds up those behind it.
+        return sum(1 for _ in takewhile(partial(_published, writer), waiting))
+
+
+def _is_behind(conn: Connection, store: ObjectStore) -> bool:
+    """Whether this database was put back to an older state: then no batch may end, or it would go its own way."""
+    try:
+        is_behind = recovering.is_behind(conn, store)
+    except ObjectStoreUnavailable as error:
+        log.warning("the log cannot be looked at", extra={"error": str(error)})
+        return True
+    if is_behind:
+        metrics.LOG_STOPPED.set(1)
+        log.critical(recovering.BEHIND)
+    return is_behind
 
 
 def _published(writer: publishing.Writer, batch: Batch) -> bool:
@@ -97,11 +118,10 @@ def expire_copies() -> int:
     return sealing.expire(WatchedStore(open_store(settings())), last)
 
 
-def _writer() -> tuple[publishing.Writer, Cosigners]:
+def _writer(store: ObjectStore) -> tuple[publishing.Writer, Cosigners]:
     with transaction() as session:
         origin = naming.name_log(session, settings())
         keys = keyring(session, signing_keys(settings(), origin))
-    store = WatchedStore(open_store(settings()))
     cosigners = Cosigners(parse_witnesses(settings().log_witnesses), store, _witnesses_know)
     writer = publishing.Writer(
         transaction=transaction,
