@@ -64,7 +64,7 @@ def run(bench: Bench) -> Iterator[Figure]:
         for epoch, count in ((quiet, plays // FEWER), (busy, plays)):
             bench.say(f"loading {count:,} plays")
             made.load_plays([epoch], count)
-            made.book([epoch])
+            made.tally([epoch])
         (summed_s,) = alternating(bench.runs, lambda: _summed_s(made, busy))
         with made.superuser() as connection:
             # A close reads tallies and balances, no play: without them copies are cheap.

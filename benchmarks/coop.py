@@ -1,11 +1,13 @@
 """A synthetic co-op in a PostgreSQL of its own: for one seed always the same listeners, tracks and plays.
 
 Few tracks are played much, by Zipf's law, and few listeners play much, by a flatter one. Its books are whole: what is
-loaded in bulk stands there as if it had been recorded and settled, and `check-books` finds nothing.
+loaded in bulk stands there as if it had been recorded and settled, and all that `check-books` finds is that no log tells
+of what wallets were filled with.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import tempfile
 import time
@@ -124,15 +126,26 @@ class Coop:
         No listener goes on in one epoch with a track of another. The plays are neither queued nor settled.
         """
         plays_each -= plays_each % sum(LIBRARY)
+        with self.superuser() as connection:
+            for epoch in epochs:
+                # Without indexes: attaching builds them, from all rows at once.
+                name = sql.Identifier("ledger", partition_of(epoch))
+                made = "create table {} (like ledger.play including defaults including constraints)"
+                connection.execute(sql.SQL(made).format(name))
+                connection.execute(sql.SQL("alter table {} owner to {}").format(name, sql.Identifier(databases.OWNER)))
         with ThreadPoolExecutor(CORES) as threads:
-            list(threads.map(lambda epoch: self._load_partition(epoch, plays_each), epochs))
+            parts = itertools.product(epochs, range(CORES))
+            list(threads.map(lambda part: self._load_part(*part, plays_each), parts))
+            list(threads.map(self._attach_partition, epochs))
 
-    def _load_partition(self, epoch: int, plays: int) -> None:
+    def _load_part(self, epoch: int, part: int, plays: int) -> None:
         pairs = [(pair, ordinal) for pair, times in enumerate(LIBRARY) for ordinal in range(1, times + 1)]
         begins, ends = CALENDAR.starts_at(epoch), CALENDAR.ends_at(epoch)
         given = {
             "seed": f"{self.seed}:{epoch}",
             "plays": plays,
+            "from": plays * part // CORES,
+            "to": plays * (part + 1) // CORES,
             "stride": STRIDE,
             "first_block": (epoch - self.founding.first_epoch) * plays // sum(LIBRARY),
             "blocks": self.capacity // sum(LIBRARY),
@@ -147,18 +160,17 @@ class Coop:
             "begins_ms": int(begins.timestamp() * 1000),
             "lasts_ms": int((ends - begins).total_seconds() * 1000),
         }
-        with self.superuser() as connection, connection.transaction():
+        with self.superuser() as connection:
             name = sql.Identifier("ledger", partition_of(epoch))
-            # Without indexes: attaching builds them, from all rows at once.
-            made = "create table {} (like ledger.play including defaults including constraints)"
-            connection.execute(sql.SQL(made).format(name))
-            connection.execute(sql.SQL("alter table {} owner to {}").format(name, sql.Identifier(databases.OWNER)))
             connection.execute(sql.SQL("insert into {} " + _PLAYS).format(name), given)
-            connection.execute(
-                sql.SQL("alter table ledger.play attach partition {} for values from ({}) to ({})").format(
-                    name, sql.Literal(lowest_id(begins)), sql.Literal(lowest_id(ends))
-                )
-            )
+
+    def _attach_partition(self, epoch: int) -> None:
+        name = sql.Identifier("ledger", partition_of(epoch))
+        low, high = (sql.Literal(lowest_id(at)) for at in (CALENDAR.starts_at(epoch), CALENDAR.ends_at(epoch)))
+        with self.superuser() as connection:
+            attached = "alter table ledger.play attach partition {} for values from ({}) to ({})"
+            connection.execute(sql.SQL(attached).format(name, low, high))
+            connection.execute(sql.SQL("vacuum (analyze) {}").format(name))
 
     def enqueue(self, epoch: int, first: int = 0, count: int | None = None) -> None:
         """Queue an epoch's plays as recording does: all, or so many from the `first`-th on."""
@@ -172,14 +184,21 @@ class Coop:
 
         The log tells them in `batch`, which is open.
         """
+        self._enter(epochs, _BOOK, batch)
+
+    def tally(self, epochs: Sequence[int]) -> None:
+        """Enter of these epochs' plays what a close reads, and nothing else: tallies and balances."""
+        self._enter(epochs, (_TALLY,))
+
+    def _enter(self, epochs: Sequence[int], parts: Sequence[Sequence[str]], batch: int = 1) -> None:
         with ThreadPoolExecutor(CORES) as threads:
-            list(threads.map(lambda epoch: self._book_partition(epoch, batch), epochs))
+            list(threads.map(lambda each: self._enter_part(*each, batch), itertools.product(epochs, parts)))
         with self.superuser() as connection:
             connection.execute(_PAY_FROM_WALLETS, {"epochs": list(epochs)})
             connection.execute("vacuum (analyze)")
             connection.execute("checkpoint")
 
-    def _book_partition(self, epoch: int, batch: int) -> None:
+    def _enter_part(self, epoch: int, part: Sequence[str], batch: int) -> None:
         begins, ends = CALENDAR.starts_at(epoch), CALENDAR.ends_at(epoch)
         given = {
             "epoch": epoch,
@@ -189,8 +208,8 @@ class Coop:
             "lasts": (ends - begins) / SETTLINGS_A_MONTH,
             "batch": batch,
         }
-        with self.superuser() as connection, connection.transaction():
-            for statement in _BOOK:
+        with self.superuser() as connection:
+            for statement in part:
                 connection.execute(
                     sql.SQL(statement).format(plays=sql.Identifier("ledger", partition_of(epoch))), given
                 )
@@ -342,10 +361,10 @@ _PLAYS = """
     (id, listener_id, track_id, kind, ordinal, price_micro, completes, epoch, salt, recorded_at)
     select (lpad(to_hex(at_ms), 12, '0') || '7' || left(noise, 3) || 'b' || substr(noise, 4, 15))::uuid,
            listener.id, track.id, 'play', ordinal, (%(prices)s::bigint[])[ordinal], ordinal = %(owned_at)s, %(epoch)s,
-           sha256(noise::bytea), to_timestamp(at_ms / 1000.0)
+           decode(noise || noise, 'hex'), to_timestamp(at_ms / 1000::float)
       from (select t, t * %(stride)s %% %(plays)s as place, %(begins_ms)s + t * %(lasts_ms)s / %(plays)s as at_ms,
                    md5(%(seed)s || ':' || t) as noise
-              from generate_series(0, %(plays)s::bigint - 1) as t) as numbered
+              from generate_series(%(from)s, %(to)s::bigint - 1) as t) as numbered
      cross join lateral (
            select (%(first_block)s + place / %(block_plays)s) * %(stride)s %% %(blocks)s * %(block_pairs)s
                   + (%(pair_of)s::integer[])[place %% %(block_plays)s + 1] as pair,
@@ -366,12 +385,7 @@ _ENQUEUE = """
      order by id limit %(count)s offset %(first)s
 """
 
-_BOOK = (
-    """
-    insert into ledger.progress (listener_id, track_id, plays, paid_micro, epoch, owned_at)
-    select listener_id, track_id, count(*), sum(price_micro), %(epoch)s, max(recorded_at) filter (where completes)
-      from {plays} group by listener_id, track_id
-    """,
+_TALLY = (
     """
     insert into ledger.spending (listener_id, month, spent_micro)
     select listener_id, %(epoch)s, sum(price_micro) from {plays} group by listener_id
@@ -385,11 +399,8 @@ _BOOK = (
     select 'track:' || track_id || ':' || epoch, 'track', 'credit', track_id, epoch, collected_micro
       from ledger.track_epoch where epoch = %(epoch)s
     """,
-    """
-    insert into ledger.log_play (play_id, batch, epoch, track_id, price_micro, commitment)
-    select id, %(batch)s, epoch, track_id, price_micro,
-           ledger.play_commitment(salt, id, listener_id, track_id, epoch, ordinal, kind, price_micro) from {plays}
-    """,
+)
+_TRANSFERS = (
     """
     insert into ledger.posting (key, kind, content_sha256, note, posted_at, batch)
     select md5(%(seed)s || ':' || n)::uuid, 'settling', sha256(%(seed)s::bytea), jsonb_build_object('epoch', %(epoch)s),
@@ -417,6 +428,18 @@ _BOOK = (
       from moved join ledger.posting p using (posted_at) where p.note = jsonb_build_object('epoch', %(epoch)s)
     """,
 )
+_TRACKS_PLAYED = """
+    insert into ledger.progress (listener_id, track_id, plays, paid_micro, epoch, owned_at)
+    select listener_id, track_id, count(*), sum(price_micro), %(epoch)s, max(recorded_at) filter (where completes)
+      from {plays} group by listener_id, track_id
+"""
+_LOG = """
+    insert into ledger.log_play (play_id, batch, epoch, track_id, price_micro, commitment)
+    select id, %(batch)s, epoch, track_id, price_micro,
+           ledger.play_commitment(salt, id, listener_id, track_id, epoch, ordinal, kind, price_micro) from {plays}
+"""
+# Each part needs nothing of the others; the longest comes first.
+_BOOK = ((*_TALLY, *_TRANSFERS), (_LOG,), (_TRACKS_PLAYED,))
 
 _PAY_FROM_WALLETS = """
     update ledger.account a set balance_micro = a.balance_micro - spent.micro
