@@ -1,11 +1,11 @@
 """Publishing the shared log: plays become entries, entries become files, and a listener holds a receipt that verifies.
 
 Built: the entries of one batch from its settled plays, hashed into the log and written nowhere, by a process of its
-own; per core is by that process's own time, which leaves out the server's sorting. Published: ten times as many plays of
-ten times as many tracks, into a folder, with all that belongs to it: the sealed copy, durable tiles, the head. From play
-to receipt: plays are recorded at a steady rate while they are settled and published by loops as often as the workers'
-(LOG_BATCH_SECONDS=1, SETTLE_INTERVAL_S=0.25); of some of them the receipt is asked for until it is there, and the clock
-stops when it has been verified. Without HTTP or a broker.
+own; per core is by that process's own time, which leaves out the server's sorting. Published: ten times as many plays
+of ten times as many tracks, into a folder, with all that belongs to it: the sealed copy, durable tiles, the head. From
+play to receipt: plays are recorded at a steady rate while they are settled and published by loops as often as the
+workers' (LOG_BATCH_SECONDS=1, SETTLE_INTERVAL_S=0.25); of some of them the receipt is asked for until it is there, and
+the clock stops when it has been verified. Without HTTP or a broker.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,6 +40,7 @@ from ledger.store.telling import LEAF, entries_of
 from ledger.store.terms import Founding
 from ledger.tiles import Edge
 from streamcoop.adapters.objects import FolderStore
+from streamcoop.clock import now
 from streamcoop.transparency import publishing
 from streamcoop.transparency.keys import Keyring
 from streamcoop.transparency.receipts import Log, play_receipt
@@ -48,7 +48,7 @@ from streamcoop.transparency.receipts import Log, play_receipt
 LISTENERS, TRACKS = 50_000, 100_000
 MONTH = EPOCH - 1
 PLAYS, PLAYS_QUICK = 10_000_000, 100_000
-# As many plays of a track are built in less time; it is done over and over, and published once.
+# A tenth of the listeners, tracks and plays are built over and over: each track has as many plays as in the whole.
 BUILT_OF = 10
 PLAYS_S_MIN = 150_000
 MEMORY_MB_MAX = 500
@@ -86,16 +86,11 @@ def run(bench: Bench) -> Iterator[Figure]:
     ):
         bench.say(f"telling {tracks:,} tracks, and loading {plays:,} settled plays")
         _tell_tracks(made)
-        began_s = time.monotonic()
-
-        def clock() -> datetime:
-            return NOW + timedelta(seconds=time.monotonic() - began_s)
-
-        writer = _writer(made.engine, made.founding, folder, clock)
-        publishing.publish(writer, _ended(made.engine, clock()))
+        writer = _writer(made.engine, made.founding, folder)
+        publishing.publish(writer, _ended(made.engine))
         made.load_plays([MONTH], plays)
         made.book([MONTH], batch=2)
-        batch = _ended(made.engine, clock())
+        batch = _ended(made.engine)
         published = _apart(_publish, made.app_url, batch, made.founding, folder)
         yield Figure(f"{published.plays:,} plays published", published.seconds, "s")
         memory = published.peak_bytes / MB
@@ -111,10 +106,10 @@ def run(bench: Bench) -> Iterator[Figure]:
 def _built(bench: Bench, listeners: int, tracks: int, plays: int) -> Iterator[Figure]:
     with coop(bench.seed, listeners, tracks, capacity=plays) as made:
         _tell_tracks(made)
-        _ended(made.engine, NOW)
+        _ended(made.engine)
         made.load_plays([MONTH], plays)
         made.book([MONTH], batch=2)
-        batch = _ended(made.engine, NOW)
+        batch = _ended(made.engine)
         built, sorted_only = [], []
         for _ in range(bench.runs):
             built.append(_apart(_build, made.app_url, batch))
@@ -135,13 +130,13 @@ def _tell_tracks(made: Coop) -> None:
             commitments.tell_tracks(connection, 1, made.founding.first_epoch, told)
 
 
-def _ended(engine: Engine, now: datetime) -> Batch:
+def _ended(engine: Engine) -> Batch:
     with engine.begin() as connection:
-        number = batches.end_batch(connection, now)
-        return next(batch for batch in batches.unpublished(connection, 1) if batch.number == number)
+        number = batches.end_batch(connection, now())
+        return next(batch for batch in batches.unpublished(connection, number) if batch.number == number)
 
 
-def _writer(engine: Engine, founding: Founding, folder: str, clock: Callable[[], datetime]) -> publishing.Writer:
+def _writer(engine: Engine, founding: Founding, folder: str) -> publishing.Writer:
     return publishing.Writer(
         transaction=sessionmaker(engine).begin,
         engine=engine,
@@ -149,7 +144,7 @@ def _writer(engine: Engine, founding: Founding, folder: str, clock: Callable[[],
         keys=KEYS,
         origin=ORIGIN,
         founding=founding,
-        clock=clock,
+        clock=now,
         secret=SECRET,
         cosign=lambda _note, _head: "",
     )
@@ -198,7 +193,7 @@ def _copy(app_url: str, batch: Batch) -> _Took:
 def _publish(app_url: str, batch: Batch, founding: Founding, folder: str) -> _Took:
     engine = connected(app_url)
     begun, begun_core = time.perf_counter(), time.process_time()
-    publishing.publish(_writer(engine, founding, folder, lambda: NOW), batch)
+    publishing.publish(_writer(engine, founding, folder), batch)
     seconds, core_s = time.perf_counter() - begun, time.process_time() - begun_core
     with engine.connect() as connection:
         counted = text("select sum(count) from ledger.log_plays where batch = :batch")
@@ -266,10 +261,9 @@ class _Listening:
             settling.settle(connection, NOW)
 
     def _tick(self) -> None:
-        now = self._writer.clock()
         with self._made.engine.begin() as connection:
-            if batches.is_due(connection, now, BATCH_S, listeners_min=1):
-                batches.end_batch(connection, now)
+            if batches.is_due(connection, now(), BATCH_S, listeners_min=1):
+                batches.end_batch(connection, now())
             ended = batches.unpublished(connection, 1)
         for batch in ended:
             publishing.publish(self._writer, batch)
