@@ -1,8 +1,8 @@
 """A synthetic co-op in a PostgreSQL of its own: for one seed always the same listeners, tracks and plays.
 
 Few tracks are played much, by Zipf's law, and few listeners play much, by a flatter one. Its books are whole: what is
-loaded in bulk stands there as if it had been recorded and settled, and all that `check-books` finds is that no log tells
-of what wallets were filled with.
+loaded in bulk stands there as if it had been recorded and settled, and all that `check-books` finds is that no log
+tells what wallets were filled with.
 """
 
 from __future__ import annotations
