@@ -27,7 +27,8 @@ test: $(VENV)/installed-dev ## The whole test suite
 # the same server or of which only PostgreSQL's version is another here.
 PRODUCTION_TESTS := tests/production tests/api/test_story.py tests/api/test_authorisation.py tests/service tests/demo \
     tests/workers tests/ledger/test_posting.py tests/ledger/test_recording.py tests/ledger/test_settling.py \
-    tests/ledger/test_closing.py tests/ledger/test_checking.py tests/ledger/test_terms.py tests/test_migrations.py
+    tests/ledger/test_closing.py tests/ledger/test_checking.py tests/ledger/test_terms.py tests/test_migrations.py \
+    tests/transparency/test_publishing.py tests/transparency/test_publishing_on_s3.py tests/erasure
 
 test-production-parts: $(VENV)/installed-dev contracts/node_modules/.package-lock.json ## The same on PostgreSQL 15, RabbitMQ, S3, anvil, nginx
 	@$(BIN)/python -m tests.debian_parts

@@ -19,7 +19,7 @@ from tests.whole_service import draft_of, operator_of, play_at_once, published_t
 from tests.workers.test_faults import PARTS, suspended
 
 SETTLED_S_MAX = 60.0
-NOTICED_S_MAX = 60.0
+NOTICED_S_MAX = 180.0
 WORKER_LOGS = ("credits", "worker", "media")
 # Each process of a worker says once that it waits.
 PROCESSES_MAX = 2
