@@ -44,6 +44,7 @@ from web3.providers.rpc.utils import ExceptionRetryConfiguration
 from web3.types import BlockIdentifier, TxParams, Wei
 
 from streamcoop import tracing
+from streamcoop.adapters.typed_data import signer_of
 
 CONTRACTS = Path(__file__).resolve().parents[2] / "contracts" / "abi"
 
@@ -59,6 +60,17 @@ FINALITY_DEPTH_MAX = 1_000
 TRANSACTION_GAS_MAX = 2_000_000
 FEE_PER_GAS_WEI_MAX = 1_000 * 10**9
 """A node that names a higher fee is mistaken or wants the registrar's money."""
+
+_VALID_SIGNATURE = keccak(text="isValidSignature(bytes32,bytes)")[:4]
+_WALLET_ABI = [
+    {
+        "type": "function",
+        "name": "isValidSignature",
+        "stateMutability": "view",
+        "inputs": [{"name": "hash", "type": "bytes32"}, {"name": "signature", "type": "bytes"}],
+        "outputs": [{"name": "magic", "type": "bytes4"}],
+    }
+]
 
 
 class ChainError(Exception):
@@ -208,6 +220,27 @@ class CoopContract:
             return self._check("latest")
 
     # --- Reading ---
+
+    def is_signed(self, address: str, digest: bytes, signature: bytes) -> bool:
+        """Whether `address` signed the digest: by its key, or, where a contract stands there, as that says (ERC-1271).
+
+        A contract may say otherwise later: keep what you conclude from it, not only the signature.
+        """
+        signer = to_checksum_address(address)
+        with self._node_errors():
+            if not self._web3.eth.get_code(signer):
+                return signer_of(digest, signature) == signer
+            wallet = self._web3.eth.contract(signer, abi=_WALLET_ABI)
+            try:
+                told = wallet.functions.isValidSignature(digest, signature).call()
+            except (ContractLogicError, BadFunctionCallOutput):
+                return False
+        return bytes(told) == _VALID_SIGNATURE
+
+    def _ask(self, question: str, *arguments: Any) -> Any:
+        """The contract's answer as of the newest block."""
+        with self._node_errors():
+            return self._contract.functions[question](*arguments).call()
 
     def _ask_all(self, questions: Iterable[ContractFunction], block_number: int) -> list[Any]:
         """The contract's answers as of one block, in the order of the questions."""
