@@ -42,7 +42,7 @@ class Rates:
 
     def __post_init__(self) -> None:
         cuts_in_order = 0 <= self.community_cut_bp <= self.reserve_cut_bp <= BASIS_POINTS
-        if not (ARTIST_SHARE_BP_MIN <= self.artist_share_bp <= ARTIST_SHARE_BP_MAX and cuts_in_order):
+        if not (0 <= self.artist_share_bp <= BASIS_POINTS and cuts_in_order):
             raise SharesDoNotAddUp(rates=self)
 
     def weights(self) -> dict[str, int]:
