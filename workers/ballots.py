@@ -175,9 +175,9 @@ def count(ballot_id: UUID) -> None:
         _set_back(ballot_id, error, _FATAL_TO_SNAPSHOT, ballot.closes_at + COUNTING_MAX)
         return
     with transaction() as session:
-        outcome = counting.outcome(session, ballot_id)
+        counted = counting.counted(session, governance.ballot(session, ballot_id))
     with transaction() as session:
-        counting.close(session, ballot_id, outcome, now())
+        counting.close(session, ballot_id, counted, now())
     log.info("ballot counted", extra={"ballot": str(ballot_id)})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Integer, LargeBinary, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Integer, LargeBinary, Text, false, text
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -56,7 +56,7 @@ class Ballot(Base):
     text: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text)
     # From the discussion on until it has ended: nothing else is voted on what it is about, and its parameters are its.
-    is_under_way: Mapped[bool] = mapped_column(server_default=text("false"))
+    is_under_way: Mapped[bool] = mapped_column(server_default=false())
     stopped_because: Mapped[str | None] = mapped_column(Text)
     held_up_by: Mapped[str | None] = mapped_column(Text)  # why its decision does not come into force yet
     proposed_by: Mapped[UUID] = mapped_column(ForeignKey("coop.member.id"))
@@ -76,7 +76,7 @@ class Ballot(Base):
     block_number: Mapped[int | None] = mapped_column(BigInteger)
     block_hash: Mapped[str | None] = mapped_column(Text)
     block_timestamp: Mapped[int | None] = mapped_column(BigInteger)  # the chain's own seconds
-    read_to: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))  # token
+    read_to: Mapped[int] = mapped_column(BigInteger, server_default="0")  # token
     total_weight: Mapped[int | None] = mapped_column(BigInteger)
 
     # The outcome, besides each question's.
@@ -103,7 +103,7 @@ class BallotQuestion(Base):
     ballot_id: Mapped[UUID] = mapped_column(ForeignKey("coop.ballot.id"), primary_key=True)
     position: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     parameter: Mapped[str] = mapped_column(Text)
-    is_under_way: Mapped[bool] = mapped_column(server_default=text("false"))  # a motion never keeps another out
+    is_under_way: Mapped[bool] = mapped_column(server_default=false())  # a motion never keeps another out
     status_quo: Mapped[int | None] = mapped_column(BigInteger)
     median: Mapped[int | None] = mapped_column(BigInteger)
     result: Mapped[int | None] = mapped_column(BigInteger)

@@ -43,7 +43,7 @@ from streamcoop.membership import service as membership
 from streamcoop.membership.schemas import ADDRESS_LENGTH
 from streamcoop.problems import answers
 from streamcoop.settings import settings
-from streamcoop.transparency import promises
+from streamcoop.transparency.promises import vote_promise
 
 BALLOTS_PAGE_MAX = 100
 VOTES_PAGE_MAX = 1_000
@@ -301,7 +301,16 @@ def vote(ballot_id: UUID, new: NewVote, voter: Voter, session: Transaction, now:
     cast = voting.cast(session, ballot_id, voter.user_id, new.values, new.nonce, new.deadline, signed, settings(), now)
     voted_in = service.ballot(session, ballot_id)
     seat = session.get_one(BallotSeat, (ballot_id, cast.address))
-    receipt = promises.of_vote(session, settings(), voting.told(session, voted_in, cast), now)
+    receipt = vote_promise(
+        session,
+        settings(),
+        ballot_id,
+        cast.address,
+        voting.digest_of(session, voted_in, cast),
+        cast.nonce,
+        cast.cast_at,
+        voted_in.closes_by or now,
+    )
     return VoteReceiptOut(
         **dict(_own_vote(session, seat, cast)),
         receipt=receipt,

@@ -136,6 +136,13 @@ def form_of(ballot: Ballot, parameters: Sequence[str]) -> Form:
     return Form(ballot.id, tuple(parameters), ballot.chain_id or 0, ballot.contract or "")
 
 
+def digest_of(session: Session, ballot: Ballot, cast: BallotVote) -> bytes:
+    """What was signed for a vote that was taken."""
+    asked = service.questions(session, {ballot.id})[ballot.id]
+    form = form_of(ballot, [question.parameter for question in asked])
+    return ballots.digest(form, cast.values, cast.nonce, cast.deadline)
+
+
 def newest_vote(session: Session, ballot_id: UUID, address: str) -> BallotVote | None:
     """An address's vote in a ballot, if one was cast."""
     mine = (BallotVote.ballot_id == ballot_id) & (BallotVote.address == address)
