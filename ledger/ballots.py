@@ -12,17 +12,19 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 from uuid import UUID
 
 from Crypto.Hash import keccak
-from eth_keys import keys
-from eth_keys.exceptions import BadSignature, ValidationError
 
 from ledger import tally
 from ledger.canonical import INTEGER_MAX
 from ledger.constitution import CLASSES
 from ledger.errors import DomainError
+
+HAS_COINCURVE = find_spec("coincurve") is not None
+"""Where there are no wheels of it, eth-keys takes its place."""
 
 DOMAIN_NAME = "StreamCoop Ballot"
 DOMAIN_VERSION = "1"
@@ -180,10 +182,21 @@ def signer(digest: bytes, signature: bytes) -> str:
     if not 0 < r < _ORDER or not 0 < s <= _ORDER // 2:
         raise VoteRefused(reason="a signature's s is in the lower half")
     try:
-        key = keys.Signature(vrs=(signature[64] - 27, r, s)).recover_public_key_from_msg_hash(digest)
-    except (BadSignature, ValidationError) as unsigned:
+        key = _public_key(digest, signature[:64] + bytes([signature[64] - 27]))
+    except Exception as unsigned:  # neither library has a class of its own for it
         raise VoteRefused(reason="a signature that nobody can have made") from unsigned
-    return "0x" + keccak_256(key.to_bytes())[12:].hex()
+    return "0x" + keccak_256(key)[12:].hex()
+
+
+def _public_key(digest: bytes, signature: bytes) -> bytes:
+    """The 64 bytes of the key that signed; `signature` is r ‖ s ‖ 0 or 1."""
+    if HAS_COINCURVE:
+        from coincurve import PublicKey
+
+        return PublicKey.from_signature_and_message(signature, digest, hasher=None).format(compressed=False)[1:]
+    from eth_keys.datatypes import Signature
+
+    return Signature(signature).recover_public_key_from_msg_hash(digest).to_bytes()
 
 
 def number_of(address: str) -> int:

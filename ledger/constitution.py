@@ -132,7 +132,7 @@ class Constitution:
             raise UnsuitableConstitution(reason="other parameters or classes than there are")
         if not all(0 <= part <= BASIS_POINTS for part in (self.quorum_bp, *self.class_quorum_bp.values())):
             raise UnsuitableConstitution(reason="a quorum is a part of the whole")
-        rest = [getattr(self, name) for name in _NUMBERS]
+        rest = [getattr(self, name) for name in NUMBERS]
         if not all(0 <= number <= canonical.INTEGER_MAX for number in rest):
             raise UnsuitableConstitution(reason="no number is below nothing")
         if min(self.delegation_cap, self.supporters_min) < 1 or not (
@@ -192,9 +192,10 @@ class Constitution:
         return sha256(canonical.encode(self.as_json())).hexdigest()
 
 
-_NUMBERS = tuple(
+NUMBERS = tuple(
     name for name in Constitution.__dataclass_fields__ if name not in ("parameters", "quorum_bp", "class_quorum_bp")
 )
+"""Those of its fields that are whole numbers and no parts of a whole."""
 
 
 def numbers_of(tariff: Tariff, rates: Rates, rules: Rules) -> dict[str, int]:

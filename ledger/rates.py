@@ -20,13 +20,6 @@ FEES = "fees:payments"
 LICENSING = "licensing:"
 NET = "net"
 
-# The constitution's bounds of what members can decide, and the largest step at one go.
-ARTIST_SHARE_BP_MIN = 5_000
-ARTIST_SHARE_BP_MAX = 9_000
-ARTIST_SHARE_STEP_BP_MAX = 500
-# Of all weight; what is missing to it votes for the status quo.
-QUORUM_BP = 2_000
-
 
 @dataclass(frozen=True, slots=True)
 class Rates:

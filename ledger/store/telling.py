@@ -82,6 +82,7 @@ def _founding(conn: Connection, origin: str) -> Entry:
         "epoch_seconds": founded.epoch_seconds,
         "first_epoch": founded.first_epoch,
         "founded_at": int(founded.founded_at.timestamp()),
+        "constitution": founded.constitution.as_json(),
     }
 
 
@@ -91,6 +92,8 @@ _TERMS = {
     entries.TARIFF: "select version, effective_epoch, first_price_micro, plays, decided_by from ledger.tariff",
     entries.RATES: """select version, effective_epoch, artist_share_bp, community_cut_bp, reserve_cut_bp, decided_by
                         from ledger.rates""",
+    entries.RULES: """select version, effective_epoch, payout_minimum_minor, listen_ms_max, decided_by
+                        from ledger.rules""",
     entries.NET_FACTORS: """select version, effective_epoch, vat_bp, fees_bp, licensing_bp, decided_by
                               from ledger.net_factors""",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -30,8 +29,6 @@ from streamcoop.transparency.publishing import Writer
 from streamcoop.transparency.sealing import secret_of
 from streamcoop.transparency.status import Status
 from streamcoop.transparency.status import status as status_of
-
-CONSTITUTION_BYTES_MAX = 64 << 20
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 NEW_FILE = click.Path(path_type=Path, dir_okay=False)
@@ -199,14 +196,12 @@ def new_key(name: str, output: Path) -> None:
 @click.option("--founder", "founders", type=_Key(), multiple=True, help="Who signs the note; may be repeated.")
 @click.option("--witness", "witnesses", type=_Key(), multiple=True, help="Else those of STREAMCOOP_LOG_WITNESSES.")
 @click.option("--witnesses-needed", type=click.IntRange(0), help="Else STREAMCOOP_LOG_WITNESSES_NEEDED.")
-@click.option("--constitution", type=FILE, help="The co-op's constitution: the note tells its SHA-256.")
 @click.option("-o", "--output", required=True, type=NEW_FILE, help="The file to be made.")
 def founding_command(
     officers: tuple[VerifierKey, ...],
     founders: tuple[VerifierKey, ...],
     witnesses: tuple[VerifierKey, ...],
     witnesses_needed: int | None,
-    constitution: Path | None,
     output: Path,
 ) -> None:
     """Write the founding note, signed by the log's keys and by no founder yet."""
@@ -215,10 +210,9 @@ def founding_command(
         witnesses = tuple(key for one in parse_witnesses(configured.log_witnesses) for key in one.keys)
     needed = configured.log_witnesses_needed if witnesses_needed is None else witnesses_needed
     with _told():
-        digest = "" if constitution is None else hashlib.sha256(_read(constitution, CONSTITUTION_BYTES_MAX)).hexdigest()
         chain = _chain_facts(configured)
         with transaction() as session:
-            note = founding.write(session, configured, Trusted(founders, officers, witnesses, needed), digest, chain)
+            note = founding.write(session, configured, Trusted(founders, officers, witnesses, needed), chain)
         with output.open("x", encoding="utf-8") as file:
             file.write(note)
     click.echo(f"{output} is to be signed by {len(founders)} founders: streamcoop log sign-founding {output}", err=True)

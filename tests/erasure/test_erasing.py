@@ -308,7 +308,7 @@ def test_money_on_its_way_arrives_first(house: House) -> None:
     with transaction() as session:
         session.get_one(Release, session.get_one(Track, track).release_id).state = "withdrawn"
         payouts.set_destination(session, kyai.user_id, "DE02 1203 0000 0000 2020 51")
-        run = payouts.plan(session, label.founding, uuid4(), 1, lestari.user_id, label.clock.now())
+        run = payouts.plan(session, label.founding, uuid4(), lestari.user_id, label.clock.now())
     with transaction() as session:
         [payout] = payouts.mark_sent(session, run.id, label.clock.now())
     label.go_to(EPOCH + 1)

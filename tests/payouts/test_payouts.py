@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from ledger import accounts
+from ledger.rules import Rules
 from ledger.store import posting
 from ledger.store.posting import Transfer
 from ledger.store.terms import Founding
@@ -21,14 +22,14 @@ from streamcoop.payouts.models import Payout
 from tests.conftest import Database
 from tests.ledger.factories import NOW, findings, found
 
-THRESHOLD_MINOR = 1_000
+MINIMUM_MINOR = 1_000
 TREASURER = uuid4()
 MINOR_MICRO = 10_000
 
 
 @pytest.fixture
 def founding(database: Database) -> Founding:
-    return found(database.engine)
+    return found(database.engine, rules=Rules(payout_minimum_minor=MINIMUM_MINOR))
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def payable_micro(session: Session, payee: UUID) -> int:
 
 
 def plan(session: Session, founding: Founding, run_id: UUID | None = None) -> list[Payout]:
-    run = service.plan(session, founding, run_id or uuid4(), THRESHOLD_MINOR, TREASURER, NOW)
+    run = service.plan(session, founding, run_id or uuid4(), TREASURER, NOW)
     return service.payouts_of_run(session, run.id)
 
 
@@ -71,9 +72,9 @@ def test_whole_minor_units_are_paid_and_the_rest_stays(session: Session, foundin
 
 
 @pytest.mark.parametrize(
-    ("earned_micro", "destination"), [(THRESHOLD_MINOR * MINOR_MICRO - 1, "bank 1"), (50_000_000, None)]
+    ("earned_micro", "destination"), [(MINIMUM_MINOR * MINOR_MICRO - 1, "bank 1"), (50_000_000, None)]
 )
-def test_below_the_threshold_or_without_a_destination_nothing_is_paid(
+def test_below_the_minimum_or_without_a_destination_nothing_is_paid(
     session: Session, founding: Founding, earned_micro: int, destination: str | None
 ) -> None:
     payee = a_payee(session, earned_micro, destination)
