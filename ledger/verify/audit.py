@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from ledger import attestation, entries, rotation
 from ledger.constitution import KINDS, CeilingTooHigh, Constitution, UnsuitableConstitution
@@ -24,7 +25,7 @@ from ledger.rules import Rules, UnsuitableRules
 from ledger.sumtree import EMPTY_HASH
 from ledger.tariff import Tariff, UnsuitableTariff
 from ledger.verify.anchors import Sealed
-from ledger.verify.ballots import Ballots
+from ledger.verify.ballots import Ballot, Ballots
 from ledger.verify.report import LINES_MAX, EpochTotals, Findings, ShownLine, label
 from ledger.verify.terms import T, Versions
 
@@ -45,6 +46,7 @@ _ORDER = (
     (entries.TOP_UPS,),
     (entries.GRANTS,),
     (entries.PAYOUTS,),
+    (entries.SHARES,),
     (entries.BALLOT, entries.VOTES, entries.DELEGATIONS),
     (entries.RELEASE,),
     (entries.ROYALTIES, entries.LATE),
@@ -177,6 +179,8 @@ class Audit:
             entries.RATES: self._rates,
             entries.RULES: self._rules,
         }
+        # By kind and version the ballot that is said to have decided them.
+        self._decided_by: dict[tuple[str, int], str] = {}
         self._factors: Versions[NetFactors] = Versions()
         # No change of terms may reach back to these: the highest epoch of which plays, or a seal, were seen.
         self._played_epoch: int | None = None
@@ -189,6 +193,7 @@ class Audit:
         self._since = _SinceSeal(EpochTotals(0))
         self._closing_micro = 0
         self._bank_micro = 0
+        self._shares_micro = 0
         self._banks: dict[int, tuple[int, int, EpochTotals]] = {}
         self._take_of: dict[str, Callable[[Entry], None]] = {
             entries.TARIFF: self._take_tariff,
@@ -203,6 +208,7 @@ class Audit:
             entries.TOP_UPS: self._take_top_ups,
             entries.GRANTS: self._take_grants,
             entries.PAYOUTS: self._take_payouts,
+            entries.SHARES: self._take_shares,
             entries.BALLOT: self._take_ballot,
             entries.VOTES: lambda entry: self.ballots.take_votes(self.at, entry),
             entries.DELEGATIONS: lambda entry: self.ballots.take_delegations(self.at, entry),
@@ -305,6 +311,7 @@ class Audit:
         batch = self._batch
         for adopted in batch.adopted:
             self._require_decided(adopted)
+        self.ballots.end_batch(self._before_ballot)
         if not batch.is_sealed and (batch.wallets or self._since.totals.tracks):
             self._wrong("seals", f"batch {batch.number} shares out an epoch and does not seal it")
 
@@ -344,6 +351,7 @@ class Audit:
         decided_by, version = entry["decided_by"], entry["version"]
         if decided_by.startswith(DECIDED_BY_BALLOT):
             ballot = decided_by.removeprefix(DECIDED_BY_BALLOT)
+            self._decided_by[kind, version] = ballot
             self._batch.adopted.append(_Adopted(self.at, kind, ballot, version, entry["effective_epoch"]))
         elif decided_by != FOUNDING:
             self.unvoted.append(f"{kind} of version {version}, decided by {decided_by}")
@@ -390,16 +398,23 @@ class Audit:
         except (OverflowError, ValueError, OSError):
             return 0
 
-    def _in_force_after(self, at_s: int) -> dict[str, int]:
-        """What holds in the epoch after an instant, by open parameter, as far as it is told until now."""
+    def _before_ballot(self, ballot: Ballot) -> dict[str, int]:
+        """What was in force in the epoch after a ballot's opening, by open parameter, or was to be by then."""
+        opened_at = ballot.entry["opened_at"]
         try:
-            epoch = self.calendar.epoch_at(datetime.fromtimestamp(at_s, UTC)) + 1
+            epoch = self.calendar.epoch_at(datetime.fromtimestamp(opened_at, UTC)) + 1
         except (OverflowError, ValueError, OSError):
             return {}
+
+        def was_known(kind: str, version: int) -> bool:
+            by = self._decided_by.get((kind, version))
+            other = self.ballots.counted.get(by) if by is not None else None
+            return by is None or (other is not None and other.entry["closed_at"] <= opened_at)
+
         return {
             name: getattr(terms, name)
             for kind, versions in self._versions.items()
-            if (terms := versions.in_force(epoch)) is not None
+            if (terms := versions.in_force_of(epoch, partial(was_known, kind))) is not None
             for name in KINDS[kind]
         }
 
@@ -539,6 +554,13 @@ class Audit:
     def _take_payouts(self, entry: Entry) -> None:
         self._bank_micro -= entry["money_micro"]
 
+    def _take_shares(self, entry: Entry) -> None:
+        change_micro = entry["paid_micro"] - entry["refunded_micro"]
+        self._bank_micro += change_micro
+        self._shares_micro += change_micro
+        if self._shares_micro < 0:
+            self._wrong("attestations", "more member shares were paid back than paid", 0, self._shares_micro)
+
     def _value_micro(self, credits_micro: int) -> int:
         try:
             return self._price.value_micro(credits_micro)
@@ -549,7 +571,7 @@ class Audit:
     # --- Ballots ---
 
     def _take_ballot(self, entry: Entry) -> None:
-        self.ballots.begin(self.at, entry, self._in_force_after(entry["opened_at"]), self._batch.closed_at)
+        self.ballots.begin(self.at, entry, self._batch.closed_at)
 
     # --- Share-outs ---
 

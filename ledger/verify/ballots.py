@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from types import MappingProxyType
@@ -99,6 +99,7 @@ class Ballots:
         self._findings, self._shown, self._watched, self._contract = findings, shown, watched, contract
         self._keeps_seats = keeps_seats
         self._counting: _Counting | None = None
+        self._new: list[Ballot] = []
         self._at = -1
 
     def _wrong(self, what: str, expected: object = "", found: object = "", at: int | None = None) -> None:
@@ -111,8 +112,8 @@ class Ballots:
 
     # --- Entries ---
 
-    def begin(self, at: int, entry: Entry, in_force: Mapping[str, int], batch_closed_at: int) -> None:
-        """A BALLOT entry; `in_force` is what would hold if it decided nothing."""
+    def begin(self, at: int, entry: Entry, batch_closed_at: int) -> None:
+        """A BALLOT entry."""
         self.end()
         self._at = at
         id_ = entry["ballot"]
@@ -125,14 +126,6 @@ class Ballots:
         where = entry["chain_id"], entry["contract"].lower()
         if self._contract is not None and where != self._contract:
             self._wrong("a ballot of another membership contract than the founding note's", self._contract, where)
-        for each in self.counted.values():
-            undone = {name for kind in each.waiting for name in KINDS[kind]} & set(parameters) & each.results.keys()
-            if undone:
-                self._wrong(f"a ballot on what ballot {each.id} has decided, and that is not in force yet", "", undone)
-        for name, before in told.status_quo.items():
-            expected = 0 if name == MOTION else in_force.get(name, before)
-            if before != expected:
-                self._wrong(f"another status quo of {name} than what was in force", expected, before)
         self._counting = _Counting(told, Form(UUID(id_), parameters, *_contract_of(entry)))
 
     def _require_parameters(self, parameters: tuple[str, ...]) -> None:
@@ -242,6 +235,7 @@ class Ballots:
         ballot.votes = len(counting.values)
         number = str(len(self.counted) + 1)
         self.counted.setdefault(ballot.id, ballot)
+        self._new.append(ballot)
         if self._shown in (ballot.id, number):
             ballot.shown = list(_shown(counting))
         if self._keeps_seats:
@@ -313,6 +307,34 @@ class Ballots:
                 f"{kind} that take effect before their ballot was over", ballot.entry["closed_at"], starts_at, at
             )
         ballot.adopted.setdefault(kind, epoch)
+
+    def end_batch(self, in_force: Callable[[Ballot], Mapping[str, int]]) -> None:
+        """The batch is read, with the terms it tells: ballots began from what held, and one after the other.
+
+        `in_force` is what would hold if a ballot decided nothing.
+        """
+        for ballot in self._new:
+            before = in_force(ballot)
+            for name, told in ballot.status_quo.items():
+                expected = 0 if name == MOTION else before.get(name, told)
+                if told != expected:
+                    self._wrong(f"another status quo of {name} than what was in force", expected, told, ballot.at)
+            self._require_in_turn(ballot)
+        self._new.clear()
+
+    def _require_in_turn(self, ballot: Ballot) -> None:
+        """What is voted on is not voted on elsewhere, and what was decided before is in force."""
+        asked = ballot.status_quo.keys() - {MOTION}
+        for other in self.counted.values():
+            shared = asked & other.status_quo.keys()
+            if other.at >= ballot.at or not shared:
+                continue
+            undone = {name for kind in other.waiting for name in KINDS[kind]} & other.results.keys()
+            if other.entry["closed_at"] > ballot.entry["opened_at"]:
+                self._wrong(f"a ballot on what ballot {other.id} was on at the time", "", sorted(shared), ballot.at)
+            elif shared & undone:
+                said = f"a ballot on what ballot {other.id} has decided, and that is not in force yet"
+                self._wrong(said, "", sorted(shared & undone), ballot.at)
 
 
 def _fields(entry: Entry) -> Entry:

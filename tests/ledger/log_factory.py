@@ -182,6 +182,7 @@ class Maker:
         self._new: list[Play] = []
         self._credits: dict[str, list[Leaf]] = {entries.TOP_UPS: [], entries.GRANTS: []}
         self._payouts: list[int] = []
+        self._shares: list[int] = []
         self._pending: dict[tuple[int, UUID], int] = {}
         self._told: dict[str, list[Entry]] = {}
         self._ballots: list[Counted] = []
@@ -291,6 +292,11 @@ class Maker:
         self._payouts.append(money_micro)
         self.bank_micro -= money_micro
 
+    def share(self, paid_micro: int) -> None:
+        """A member's share is paid at the bank; below zero, paid back."""
+        self._shares.append(paid_micro)
+        self.bank_micro += paid_micro
+
     def play(self, listener: UUID, track: UUID, epoch: int | None = None, price_micro: int | None = None) -> Play:
         """The listener's next play of a track."""
         ordinal = self._ordinals.get((listener, track), 0) + 1
@@ -383,11 +389,16 @@ class Maker:
         self._tell_credits()
         if self._payouts:
             self._tell(entries.PAYOUTS, batch=self.number, count=len(self._payouts), money_micro=sum(self._payouts))
+        if self._shares:
+            paid_micro = sum(share for share in self._shares if share > 0)
+            refunded_micro = paid_micro - sum(self._shares)
+            told = {"paid_micro": paid_micro, "refunded_micro": refunded_micro}
+            self._tell(entries.SHARES, batch=self.number, count=len(self._shares), **told)
         for counted in sorted(self._ballots, key=lambda each: str(each.ballot.form.ballot_id)):
             self.entries += counted.entries()
         for entry in self._told.get(entries.RELEASE, []):
             self._tell(entries.RELEASE, **entry)
-        self._new, self._payouts, self._ballots, self._told = [], [], [], {}
+        self._new, self._payouts, self._shares, self._ballots, self._told = [], [], [], [], {}
         if seals is not None:
             self._close(seals)
 
@@ -525,6 +536,8 @@ def story(seed: int = 1844, then: Callable[[Story], None] = lambda _: None) -> S
     maker.play(told.ann, song)
     maker.play(told.ben, song, EPOCH)
     maker.pay_out(4_000)
+    for paid_micro in (10_000_000, 10_000_000, -10_000_000):
+        maker.share(paid_micro)
     maker.tell(entries.RELEASE, _release(maker, song))
     maker.end_batch()
     maker.top_up(told.ann, 1_000_000)
