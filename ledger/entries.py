@@ -46,6 +46,7 @@ PLAYS = "plays"
 TOP_UPS = "top_ups"
 GRANTS = "grants"
 PAYOUTS = "payouts"
+SHARES = "shares"
 BALLOT = "ballot"
 VOTES = "votes"
 DELEGATIONS = "delegations"
@@ -227,6 +228,8 @@ FORMS: Mapping[str, Mapping[str, Check]] = {
     GRANTS: {"batch": _some, "count": _some, "credits_micro": _some, "root": _digest},
     # Money that left the bank for payees.
     PAYOUTS: {"batch": _some, "count": _some, "money_micro": _some},
+    # Member shares that were paid in at the bank, and paid back: what the co-op owes whoever leaves.
+    SHARES: {"batch": _some, "count": _some, "paid_micro": _count, "refunded_micro": _count},
     # A ballot that was counted, by the founding's constitution. The entry's SHA-256 is what the rate registry has as
     # the hash of the result; `text_sha256` is of what was proposed.
     BALLOT: {"ballot": _uuid, "text_sha256": _digest, "opened_at": _count, "closed_at": _count, "chain_id": _some,
