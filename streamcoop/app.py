@@ -26,6 +26,8 @@ from streamcoop.database import async_pool
 from streamcoop.erasure import routes as erasure
 from streamcoop.governance import routes as governance
 from streamcoop.headers import SecurityHeaders, page_policy
+from streamcoop.membership import passkey_routes as passkeys
+from streamcoop.membership import register_routes as register
 from streamcoop.membership import routes as membership
 from streamcoop.operations import routes as operations
 from streamcoop.operations import sampling
@@ -142,6 +144,8 @@ def create_app() -> FastAPI:
         royalties,
         payouts,
         membership,
+        register,
+        passkeys,
         governance,
         books,
         transparency,

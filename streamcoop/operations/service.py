@@ -24,7 +24,7 @@ from streamcoop.adapters.objects import open_store
 from streamcoop.anchoring import service as anchoring
 from streamcoop.catalogue import rendering
 from streamcoop.database import with_driver
-from streamcoop.governance import service as governance
+from streamcoop.governance import counting, electorate
 from streamcoop.membership import service as membership
 from streamcoop.operations import books_check, broker
 from streamcoop.payouts import service as payouts
@@ -181,7 +181,7 @@ def standing(conn: Connection, configured: Settings, now: datetime) -> Standing:
             epochs=_epochs(conn, now),
             admissions=admissions,
             admissions_held_up=held_up,
-            ballots_waiting=len(governance.in_preparation(session)) + len(governance.due(session, now)),
+            ballots_waiting=len(electorate.in_preparation(session)) + len(counting.due(session, now)),
             anchors=anchors,
             oldest_anchor=now - intended_at if intended_at else timedelta(),
             log_batches=told.count,
