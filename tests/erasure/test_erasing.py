@@ -129,7 +129,7 @@ def test_nothing_is_left_that_names_her_or_opens_what_the_log_has_of_her(
     )
     assert len(blanked) == len(plays)
     assert not salts_of(house, lestari)
-    assert label.rows("select kept_key, state from coop.member where id = :id", id=member_id)[0] == (None, "refused")
+    assert label.rows("select kept_key, state from coop.member where id = :id", id=member_id)[0] == (None, "left")
 
     # The log and the books, for everybody.
     press.publish()
