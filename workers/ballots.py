@@ -18,7 +18,7 @@ from streamcoop import metrics
 from streamcoop.adapters import chain as adapter
 from streamcoop.adapters import members
 from streamcoop.adapters.chain import BlockStamp, ChainError, CoopContract
-from streamcoop.adapters.members import SEATS_PER_PAGE, MemberClass, Membership, Seat
+from streamcoop.adapters.members import SEATS_PER_PAGE, MemberClass, Membership, RollExtent, Seat
 from streamcoop.adapters.rate_registry import Decision, RateRegistry, Rates
 from streamcoop.clock import now
 from streamcoop.database import transaction
@@ -88,8 +88,8 @@ def _pinned(kind: type[Contract], name: str, address: str, registrar_key: str | 
     connected = kind.connect(
         settings().chain_rpc_url,
         address,
-        chain_id=settings().chain_id or (pin and pin.chain_id),
-        code_hash=pin and pin.code_hash,
+        chain_id=settings().chain_id or (None if pin is None else pin.chain_id),
+        code_hash=None if pin is None else pin.code_hash,
         registrar_key=registrar_key,
         timeout_s=NODE_TIMEOUT_S,
     )
@@ -141,13 +141,18 @@ def _read(chain: Membership, ballot_id: UUID, block: BlockStamp | None, first: i
         first += count
         if time.monotonic() - begun > CARRY_S_MAX:
             return  # the next sweep goes on from here
+    _add_up(chain, ballot_id, extent)
+    with transaction() as session:
+        electorate.open_ballot(session, ballot_id, extent.last_token_id, now())
+    log.info("electorate read", extra={"ballot": str(ballot_id), "block": block.number})
+
+
+def _add_up(chain: Membership, ballot_id: UUID, extent: RollExtent) -> None:
+    """Raise RollDoesNotAddUp unless the stored seats are what the contract states of its roll in other words."""
     with transaction() as session:
         stored = electorate.stored_seats(session, ballot_id)
     seats = [Seat(s.token_id, s.address, MemberClass[s.member_class.upper()], s.delegate, s.since) for s in stored]
-    members.add_up(seats, chain.roll_totals(block, extent.read_at, members.voters_of(seats)))
-    with transaction() as session:
-        electorate.open_ballot(session, ballot_id, extent.last_token_id, now())
-    log.info("electorate read", extra={"ballot": str(ballot_id), "block": block.number, "seats": len(seats)})
+    members.add_up(seats, chain.roll_totals(extent.block, extent.read_at, members.voters_of(seats)))
 
 
 def _block_of(ballot: Ballot) -> BlockStamp | None:
@@ -160,7 +165,7 @@ def _block_of(ballot: Ballot) -> BlockStamp | None:
 
 
 def count(ballot_id: UUID) -> None:
-    """Count a ballot that is over, once its snapshot has been seen to stand: chain, code and block as they were."""
+    """Count a ballot that is over, once its electorate has been seen to stand: chain, code, block and seats."""
     with transaction() as session:
         counting.begin(session, ballot_id, now())
     with transaction() as session:
@@ -170,7 +175,7 @@ def count(ballot_id: UUID) -> None:
         return
     try:
         chain = membership_contract()
-        chain.roll_extent(block)
+        _add_up(chain, ballot_id, chain.roll_extent(block))
     except (ChainError, DomainError) as error:
         _set_back(ballot_id, error, _FATAL_TO_SNAPSHOT, ballot.closes_at + COUNTING_MAX)
         return
@@ -272,7 +277,7 @@ def adopt(registry: RateRegistry, ballot_id: UUID) -> None:
     under_way = _decision(ballot_id)
     if under_way is None or under_way.effective_at is None:
         return
-    block = registry.final_block(settings().chain_finality_depth, later_than=under_way.effective_at - 1)
+    block = registry.final_block(settings().chain_finality_depth, under_way.effective_at)
     if block is None:
         return
     written = registry.decision_of(ballot_id)

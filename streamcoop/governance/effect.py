@@ -69,7 +69,7 @@ def decision(session: Session, ballot_id: UUID, now: datetime) -> Decision | Non
         return None
     ballot, transaction = found
     numbers = coming_numbers(session, now) | _results(session, ballot_id)
-    return Decision(ballot_id, bytes(ballot.result_hash), numbers, ballot.effective_at, transaction)
+    return Decision(ballot_id, bytes(ballot.result_hash or b""), numbers, ballot.effective_at, transaction)
 
 
 def _results(session: Session, ballot_id: UUID) -> dict[str, int]:

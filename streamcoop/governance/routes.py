@@ -9,7 +9,6 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
-from streamcoop import work
 from streamcoop.accounts import service as accounts
 from streamcoop.accounts.principals import MaybePrincipal, Voter
 from streamcoop.clock import Now
@@ -178,8 +177,8 @@ def _own_vote(session: Session, seat: BallotSeat, cast: BallotVote | None) -> Ow
         address=seat.address,
         delegate=seat.delegate,
         values=values,
-        nonce=cast and cast.nonce,
-        cast_at=cast and cast.cast_at,
+        nonce=None if cast is None else cast.nonce,
+        cast_at=None if cast is None else cast.cast_at,
     )
 
 
@@ -212,7 +211,6 @@ def propose(new: NewBallot, member: Voter, session: Transaction, now: Now) -> Ba
     proposed = proposing.propose(
         session, member.user_id, new.title, new.text, new.parameters, new.open_for_seconds, now
     )
-    work.ask_once_committed(session, work.BALLOT, proposed.id)
     return _out(session, [proposed])[0]
 
 
@@ -225,7 +223,6 @@ def propose(new: NewBallot, member: Voter, session: Transaction, now: Now) -> Ba
 def support(ballot_id: UUID, member: Voter, session: Transaction, now: Now) -> BallotOut:
     """Support a proposal. To repeat it changes nothing."""
     supported = proposing.support(session, ballot_id, member.user_id, now)
-    work.ask_once_committed(session, work.BALLOT, ballot_id)
     return _out(session, [supported])[0]
 
 
@@ -314,7 +311,7 @@ def vote(ballot_id: UUID, new: NewVote, voter: Voter, session: Transaction, now:
     return VoteReceiptOut(
         **dict(_own_vote(session, seat, cast)),
         receipt=receipt,
-        closes_at=voted_in.closes_at,  # type: ignore[arg-type]
+        closes_at=voted_in.closes_at or now,
     )
 
 
@@ -326,7 +323,7 @@ def _terms(decided: service.DecidedTerms) -> RatesOut:
     return RatesOut(
         epoch=decided.epoch,
         epoch_starts_at=decided.starts_at,
-        **in_force.numbers(),  # type: ignore[arg-type]
+        **in_force.numbers(),
         decided_by=dict(in_force.decided_by),
         electorates={
             kind: told for kind, ballot in decided.ballots.items() if (told := _electorate(ballot)) is not None

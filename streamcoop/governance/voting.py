@@ -49,7 +49,7 @@ class Draft:
     nonce: int
     deadline: int
     digest: bytes
-    typed_data: Mapping[str, Any]
+    typed_data: dict[str, Any]
 
 
 def draft(session: Session, ballot_id: UUID, user_id: UUID, values: Mapping[str, int], now: datetime) -> Draft:
@@ -65,8 +65,8 @@ def draft(session: Session, ballot_id: UUID, user_id: UUID, values: Mapping[str,
     nonce = newest.nonce + 1 if newest else 1
     deadline = int((ballot.closes_by or now).timestamp())
     form = form_of(ballot, [question.parameter for question in asked])
-    shown, digest = (make(form, told, nonce, deadline) for make in (ballots.typed_data, ballots.digest))
-    return Draft(seat.address, is_kept, told, nonce, deadline, digest, shown)
+    vote = form, told, nonce, deadline
+    return Draft(seat.address, is_kept, told, nonce, deadline, ballots.digest(*vote), ballots.typed_data(*vote))
 
 
 def cast(
