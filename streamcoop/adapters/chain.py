@@ -41,7 +41,7 @@ from web3.exceptions import (
 )
 from web3.middleware import ExtraDataToPOAMiddleware
 from web3.providers.rpc.utils import ExceptionRetryConfiguration
-from web3.types import BlockIdentifier, TxParams, Wei
+from web3.types import BlockIdentifier, RPCEndpoint, TxParams, Wei
 
 from streamcoop import tracing
 from streamcoop.adapters.typed_data import signer_of
@@ -58,6 +58,10 @@ QUESTIONS_PER_REQUEST = 100
 FINALITY_DEPTH_MAX = 1_000
 
 TRANSACTION_GAS_MAX = 2_000_000
+TRANSACTION_GAS_MIN = 700_000
+"""More than any of ours takes; what is not used is not paid. Nodes that estimate in the newest block's second find it
+cheap to write again to what that block wrote: a removal right after the admission takes three times as much.
+"""
 FEE_PER_GAS_WEI_MAX = 1_000 * 10**9
 """A node that names a higher fee is mistaken or wants the registrar's money."""
 
@@ -237,6 +241,11 @@ class CoopContract:
                 return False
         return bytes(told) == _VALID_SIGNATURE
 
+    def newest_block(self) -> BlockStamp:
+        """The newest block the node knows: its timestamp is what time it is on the chain."""
+        with self._node_errors():
+            return self._stamp("latest")
+
     def _ask(self, question: str, *arguments: Any) -> Any:
         """The contract's answer as of the newest block."""
         with self._node_errors():
@@ -279,6 +288,25 @@ class CoopContract:
             raise ChainForked(f"block {block.number} is gone") from None
         if now != block:
             raise ChainForked(f"block {block.number} was {block.hash} and is {now.hash}")
+
+    def final_block(self, finality_depth: int, not_before: int) -> BlockStamp | None:
+        """The newest block with at least `finality_depth` blocks on it, once its time is `not_before` (chain seconds).
+
+        None until then. A chain that mines on demand is asked to go on.
+        """
+        with self._node_errors():
+            head = self._stamp("latest")
+            if head.number < finality_depth:
+                return None
+            block = self._stamp(head.number - finality_depth) if finality_depth else head
+            if block.timestamp >= not_before:
+                return block
+            self._mine()
+            return None
+
+    def _mine(self) -> None:
+        """Has a chain for development add a block; any other chain does not know the method, and nothing happens."""
+        self._web3.provider.make_request(RPCEndpoint("evm_mine"), [])
 
     # --- Writing ---
 
@@ -333,8 +361,8 @@ class CoopContract:
 
     def _gas(self, call: ContractFunction, signer: LocalAccount) -> int:
         needed = call.estimate_gas({"from": signer.address})
-        # Half as much again: what is written next to it in the meantime may make a call dearer.
-        gas = needed + needed // 2
+        # What is written next to it in the meantime may make a call dearer.
+        gas = max(needed + needed // 2, TRANSACTION_GAS_MIN)
         if gas > TRANSACTION_GAS_MAX:
             raise FeeTooHigh(f"{gas} gas")
         return gas

@@ -16,7 +16,6 @@ from typing import Any
 
 from eth_typing import ChecksumAddress
 from eth_utils.address import to_checksum_address
-from web3.types import RPCEndpoint
 
 from streamcoop.adapters.chain import (
     CONTRACTS,
@@ -32,7 +31,7 @@ SEATS_MAX = 1_000_000
 """More than any co-op has had members; whoever reads need not take any number from a node."""
 SEATS_PER_PAGE = 500
 """Within the gas that nodes give a call: a seat takes about 15,000."""
-VOTES_PER_QUESTION = 500
+ADDRESSES_PER_QUESTION = 500
 APPROVALS = 2
 """Officers who must approve."""
 
@@ -120,20 +119,34 @@ class RollExtent:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """What an address was: how many votes it had, and, of a member, the class and since when."""
+
+    votes: int
+    member_class: MemberClass | None
+    since: int
+
+
+NO_STANDING = Standing(0, None, 0)
+
+
+@dataclass(frozen=True)
 class RollTotals:
-    """What the contract states of its roll as a whole: how many seats, how many of each class, votes by delegate."""
+    """What the contract states of its roll in other words: the number of seats, of each class, what each address is.
+
+    Addresses that are not told of have no standing.
+    """
 
     total: int
     census: dict[MemberClass, int]
-    votes: dict[str, int]
+    standings: dict[str, Standing]
 
 
 @dataclass(frozen=True)
 class Roll:
     """Every seat there was at the end of a block's second, by ascending token, and what that was read from.
 
-    The seats add up to what the contract states otherwise: their number, the number of each class, and for every
-    address the number of seats whose delegate it is.
+    The seats add up to what the contract states in other words (`add_up`).
     """
 
     block: BlockStamp
@@ -157,31 +170,31 @@ class AnnouncedChange:
 
 
 def add_up(seats: Iterable[Seat], totals: RollTotals) -> None:
-    """Raises `RollDoesNotAddUp` unless `seats` are exactly as many as the totals say, of each class and delegate, and
-    no token or address stands twice.
+    """Raises `RollDoesNotAddUp` unless `seats` are exactly the members that the totals tell of.
+
+    That is their number, how many of each class, each one's class and since when, and how many votes every address
+    has; and none stands twice.
     """
-    tokens, addresses = set[int](), set[str]()
-    census, votes = Counter[MemberClass](), Counter[str]()
+    members, tokens, votes = dict[str, Seat](), set[int](), Counter[str]()
     for seat in seats:
-        if seat.token_id in tokens or seat.address in addresses:
+        if seat.token_id in tokens or seat.address in members:
             raise RollDoesNotAddUp(f"{seat.address} or token {seat.token_id} stands twice")
         tokens.add(seat.token_id)
-        addresses.add(seat.address)
-        census[seat.member_class] += 1
+        members[seat.address] = seat
         votes[seat.delegate] += 1
-    if len(tokens) != totals.total:
-        raise RollDoesNotAddUp(f"{len(tokens)} seats, the contract says {totals.total}")
+    census = Counter(seat.member_class for seat in members.values())
+    _same("seats", len(members), totals.total)
     for member_class in MemberClass:
-        if census[member_class] != totals.census.get(member_class, 0):
-            raise RollDoesNotAddUp(
-                f"{census[member_class]} of class {member_class.name.lower()}, the contract says "
-                f"{totals.census.get(member_class, 0)}"
-            )
-    for delegate in votes.keys() | totals.votes.keys():
-        if votes[delegate] != totals.votes.get(delegate, 0):
-            raise RollDoesNotAddUp(
-                f"{votes[delegate]} seats are delegated to {delegate}, the contract says {totals.votes.get(delegate, 0)}"
-            )
+        _same(member_class.name, census[member_class], totals.census.get(member_class, 0))
+    for address in members.keys() | votes.keys() | totals.standings.keys():
+        member = members.get(address)
+        held = (member.member_class, member.since) if member else (None, 0)
+        _same(address, Standing(votes[address], *held), totals.standings.get(address, NO_STANDING))
+
+
+def _same(what: str, read: object, told: object) -> None:
+    if read != told:
+        raise RollDoesNotAddUp(f"{what}: {read} by the seats, {told} by the contract")
 
 
 class Membership(CoopContract):
@@ -279,6 +292,7 @@ class Membership(CoopContract):
             read_at = self._stamp("latest")
             if read_at.timestamp <= block.timestamp:
                 raise SnapshotTooFresh(f"block {block.number} is the newest")
+            self._check_both_stand(block, read_at)
             chain_id, code_hash = self._check(read_at.number)
             last = self._contract.functions.lastTokenId().call(block_identifier=read_at.number)
             self._check_both_stand(block, read_at)
@@ -295,6 +309,8 @@ class Membership(CoopContract):
         if first < 1 or not 1 <= count <= SEATS_PER_PAGE:
             raise ValueError(f"a page is 1 to {SEATS_PER_PAGE} tokens, from token 1 on")
         with self._node_errors():
+            # Before, so that a reorganisation is not taken for a node that makes no sense; and after.
+            self._check_both_stand(block, read_at)
             told = self._contract.functions.roll(first, count, block.timestamp).call(block_identifier=read_at.number)
             self._check_both_stand(block, read_at)
         if len(told) != count:
@@ -303,23 +319,29 @@ class Membership(CoopContract):
         return tuple(seat for seat in seats if seat is not None)
 
     def roll_totals(self, block: BlockStamp, read_at: BlockStamp, addresses: Iterable[str]) -> RollTotals:
-        """What the contract states of the whole roll, and the votes of `addresses`: all members and delegates.
+        """What the contract states of the whole roll, and of `addresses`: all members and delegates (`voters_of`).
 
         Raises `ChainForked` once either block is no longer part of the chain.
         """
         time, told = block.timestamp, self._contract.functions
         asked = sorted({to_checksum_address(address) for address in addresses})
         with self._node_errors():
+            self._check_both_stand(block, read_at)
             total, *census = self._ask_all(
                 [told.getPastTotalSupply(time), *(told.census(int(each), time) for each in MemberClass)], read_at.number
             )
-            questions = [asked[at : at + VOTES_PER_QUESTION] for at in range(0, len(asked), VOTES_PER_QUESTION)]
-            answers = self._ask_all((told.pastVotesOf(some, time) for some in questions), read_at.number)
+            answers: list[Any] = []
+            for at in range(0, len(asked), ADDRESSES_PER_QUESTION):
+                some = asked[at : at + ADDRESSES_PER_QUESTION]
+                answers += told.standings(some, time).call(block_identifier=read_at.number)
             self._check_both_stand(block, read_at)
-        votes = [int(number) for answer in answers for number in answer]
-        if len(votes) != len(asked):
-            raise RollDoesNotAddUp(f"{len(votes)} weights told of {len(asked)}")
-        return RollTotals(total, dict(zip(MemberClass, census, strict=True)), dict(zip(asked, votes, strict=True)))
+        if len(answers) != len(asked):
+            raise RollDoesNotAddUp(f"{len(answers)} standings told of {len(asked)}")
+        standings: dict[str, Standing] = {
+            address: Standing(votes, MemberClass(member_class) if member_class else None, since)
+            for address, (votes, member_class, since) in zip(asked, answers, strict=True)
+        }
+        return RollTotals(total, dict(zip(MemberClass, census, strict=True)), standings)
 
     def roll_at(self, block: BlockStamp) -> Roll:
         """Every seat at the end of the second of `block`, all read at one later block. It adds up or is not returned.
@@ -368,10 +390,6 @@ class Membership(CoopContract):
         self._check_stands(block)
         self._check_stands(read_at)
 
-    def _mine(self) -> None:
-        """Has a chain for development add a block; any other chain does not know the method, and nothing happens."""
-        self._web3.provider.make_request(RPCEndpoint("evm_mine"), [])
-
     # --- Writing ---
     #
     # Each builds the registrar's signed order, which is not sent yet; `nonce` is `next_nonce()` unless given. All raise
@@ -387,7 +405,7 @@ class Membership(CoopContract):
     ) -> SignedTransaction:
         """Admits `member`, as two different officers approved it (`typed_data.admission`).
 
-        `CallRefused`: AlreadyMember, ApprovalExpired, NotOfficer, SameOfficer, InvalidSignature, NotRegistrar ...
+        `CallRefused`: AlreadyMember, SignatureExpired, NotOfficer, SameOfficer, InvalidSignature, NotRegistrar ...
         """
         first, second = _pair(approvals)
         call = self._contract.functions.admit(to_checksum_address(member), int(member_class), deadline, first, second)
@@ -412,7 +430,7 @@ class Membership(CoopContract):
     ) -> SignedTransaction:
         """Gives the membership of `old` to `new`, as both signed it (`typed_data.rekey`).
 
-        `CallRefused`: NotMember, AlreadyMember, ApprovalExpired, InvalidSignature, NotRegistrar.
+        `CallRefused`: NotMember, AlreadyMember, SignatureExpired, InvalidSignature, NotRegistrar.
         """
         call = self._contract.functions.rekey(
             to_checksum_address(old), to_checksum_address(new), deadline, old_signature, new_signature

@@ -16,9 +16,10 @@ from typing import Any
 
 from eth_account.messages import encode_typed_data
 from eth_keys.datatypes import PrivateKey, Signature
-from eth_keys.exceptions import BadSignature, ValidationError
+from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
 
 TypedData = dict[str, Any]
 
