@@ -49,6 +49,7 @@ from tests.royalties.label import Person
 from tests.transparency.press import Press
 
 EPOCH = factories.EPOCH
+LOADED_BATCHES = 3
 # Set when a batch is noted as published, which is now.
 TIMES = {"log_batch": {"published_at"}, "erasure": {"ended_at"}}
 
