@@ -69,7 +69,7 @@ def registrar() -> Membership:
 def carry_due() -> None:
     """Carry whatever is asked of the registrar as far as it goes."""
     with transaction() as session:
-        due = orders.unfinished(session, SWEEP_ORDERS_MAX)
+        due = orders.unfinished(session, SWEEP_ORDERS_MAX, now())
     carry_all(due)
 
 
@@ -108,7 +108,7 @@ def carry(chain: Membership, order_id: UUID) -> None:
     send(chain, order_id)
     confirm(chain, order_id)
     with transaction() as session:
-        orders.hold_up(session, [order_id], None)
+        orders.goes_on(session, order_id)
 
 
 def _under_way(order_id: UUID) -> UnderWay | None:

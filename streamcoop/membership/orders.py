@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from ledger.ids import new_id
 from streamcoop.errors import NotFound
@@ -41,6 +41,8 @@ if TYPE_CHECKING:  # only the workers talk to the chain: the service need not lo
     from streamcoop.adapters.chain import Receipt, SignedTransaction
 
 FAILED_ON_CHAIN = "the contract refused it when it was carried out"
+# A transaction that failed has cost its fee; what made it fail is rarely over within seconds.
+RETRY_AFTER = timedelta(hours=1)
 
 
 def give(session: Session, member: Member, kind: str, now: datetime, **told: Any) -> RegisterOrder:
@@ -102,12 +104,22 @@ _signed_for_it = (
 )
 
 
-def unfinished(session: Session, limit: int) -> list[UUID]:
-    """Orders that are not done. Those with a transaction first, by nonce: nodes take them in order."""
+def unfinished(session: Session, limit: int, now: datetime) -> list[UUID]:
+    """Orders to go on with. Those with a transaction first, by nonce: nodes take them in order.
+
+    One whose transaction failed on the chain waits for RETRY_AFTER.
+    """
+    failed = aliased(ChainTransaction)
+    failed_lately = exists().where(
+        failed.subject == RegisterOrder.id,
+        failed.purpose == RegisterOrder.kind,
+        failed.state == FAILED,
+        failed.confirmed_at > now - RETRY_AFTER,
+    )
     rows = (
         select(RegisterOrder.id)
         .join(ChainTransaction, _signed_for_it, isouter=True)
-        .where(RegisterOrder.done_at.is_(None))
+        .where(RegisterOrder.done_at.is_(None), ~failed_lately)
         .order_by(ChainTransaction.nonce.asc().nulls_last(), RegisterOrder.id)
         .limit(limit)
     )
@@ -139,7 +151,10 @@ def intend(session: Session, order_id: UUID, signed: SignedTransaction, now: dat
     found = under_way(session, order_id)
     if found is None or found.transaction is not None:
         return False
-    return transactions.store(session, found.order.kind, order_id, signed, now)
+    if not transactions.store(session, found.order.kind, order_id, signed, now):
+        return False
+    hold_up(session, [order_id], None)
+    return True
 
 
 def confirm(session: Session, transaction_id: UUID, receipt: Receipt, stands: bool, now: datetime) -> None:
@@ -178,6 +193,15 @@ def refuse(session: Session, order_id: UUID, reason: str, now: datetime) -> None
     found = under_way(session, order_id)
     if found is not None and found.transaction is None and (order := _unfinished(session, order_id)):
         _refused(session, order, reason, now)
+
+
+def goes_on(session: Session, order_id: UUID) -> None:
+    """Nothing holds an order up any more, unless its transaction failed and it has to wait."""
+    session.execute(
+        update(RegisterOrder)
+        .where(RegisterOrder.id == order_id, RegisterOrder.held_up_by != FAILED_ON_CHAIN)
+        .values(held_up_by=None)
+    )
 
 
 def hold_up(session: Session, order_ids: Sequence[UUID], reason: str | None) -> None:

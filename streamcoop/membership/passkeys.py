@@ -10,12 +10,14 @@ import hashlib
 import hmac
 import json
 import secrets
+import struct
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -172,7 +174,18 @@ def verified(session: Session, user_id: UUID, digest: bytes, assertion: Mapping[
     return json.dumps(evidence, sort_keys=True, separators=(",", ":")).encode()
 
 
-_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, IndexError, AssertionError, NotImplementedError)
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    NotImplementedError,
+    ArithmeticError,
+    RecursionError,
+    struct.error,
+    UnsupportedAlgorithm,
+)
 """What the library says of what is no proper answer of an authenticator."""
 
 

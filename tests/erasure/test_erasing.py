@@ -15,6 +15,7 @@ from streamcoop.catalogue.models import Artist, Release, Track
 from streamcoop.database import transaction
 from streamcoop.erasure import service
 from streamcoop.membership import service as membership
+from streamcoop.membership import shares
 from streamcoop.payouts import service as payouts
 from streamcoop.settings import settings
 from tests.erasure.house import House, found
@@ -320,6 +321,18 @@ def test_money_on_its_way_arrives_first(house: House) -> None:
     assert house.leave(kyai).status_code == 202
     house.erase(kyai)
     assert not found(["DE02"], house.everything_kept())
+    assert not house.findings()
+
+
+def test_a_share_the_coop_holds_stands_in_the_way_until_she_does_without(house: House) -> None:
+    lestari = house.account(NAME)
+    with transaction() as session:
+        member = membership.apply(session, lestari.user_id, "listener", None, settings(), house.label.clock.now())
+        shares.pay(session, member.id, uuid4(), uuid4(), house.label.clock.now())
+
+    assert refusal(house, lestari) == "share-held"
+    answer = house.leave(lestari, forfeit_share=True)
+    assert (answer.status_code, answer.json()["share_forfeited_micro"]) == (202, 10_000_000)
     assert not house.findings()
 
 

@@ -275,6 +275,9 @@ def test_what_failed_on_the_chain_is_told_and_costs_no_second_fee_but_who_leaves
     if given.kind == "removal":
         assert given.row().held_up_by == "the contract refused it when it was carried out"
         coop.worker.sweep()
+        given.require_undone()
+        coop.clock.advance(orders.RETRY_AFTER)
+        coop.worker.sweep()
         given.require_done()
         return
     assert given.row().refused_because == "the contract refused it when it was carried out"

@@ -105,6 +105,29 @@ def test_a_registration_that_is_not_this_persons_here_and_now_is_refused(coop: C
     assert problem(register(coop, person, late)) == (400, "passkey-refused")
 
 
+def test_a_registration_or_assertion_cut_or_bent_anywhere_is_refused_as_one(coop: Coop) -> None:
+    """Whatever the library makes of the bytes, nobody is answered with a fault of ours."""
+    person = coop.person()
+    authenticator = with_passkey(coop, person)
+    options = options_for(coop, person)
+    made, signed = Authenticator().made(options), authenticator.signed_digest(DIGEST)
+    for answer, field in ((made, "attestationObject"), (signed, "authenticatorData"), (signed, "signature")):
+        whole = websafe_decode(answer["response"][field])
+        for at in range(len(whole)):
+            for bent in (whole[:at], whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :]):
+                spoilt = {**answer, "response": {**answer["response"], field: websafe_encode(bent)}}
+                with transaction() as session:
+                    try:
+                        if answer is made:
+                            passkeys.register(session, person.user_id, spoilt, "x", settings(), coop.clock.now())
+                        else:
+                            passkeys.verified(session, person.user_id, DIGEST, spoilt, settings())
+                            raise AssertionError(f"{field} bent at {at} was taken")
+                    except PasskeyRefused:
+                        pass
+                    session.rollback()
+
+
 def test_a_passkey_is_registered_once(coop: Coop) -> None:
     person, other, authenticator = coop.person(), coop.person(), Authenticator()
     assert register(coop, person, authenticator.made(options_for(coop, person))).status_code == 201
