@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from ledger import accounts
 from ledger.rules import Rules
-from ledger.store import posting
+from ledger.store import posting, terms
 from ledger.store.posting import Transfer
 from ledger.store.terms import Founding
 from streamcoop.accounts import service as people
@@ -81,6 +81,16 @@ def test_below_the_minimum_or_without_a_destination_nothing_is_paid(
 
     assert plan(session, founding) == []
     assert payable_micro(session, payee) == earned_micro
+
+
+def test_the_minimum_is_the_one_in_force_when_a_run_is_planned(session: Session, founding: Founding) -> None:
+    payee = a_payee(session, 6 * MINOR_MICRO)
+    epoch = founding.calendar.epoch_at(NOW) + 1
+    terms.adopt_rules(session.connection(), Rules(payout_minimum_minor=5), epoch, "ballot:1", NOW)
+
+    assert plan(session, founding) == []
+    later = service.plan(session, founding, uuid4(), TREASURER, founding.calendar.starts_at(epoch))
+    assert [payout.payee for payout in service.payouts_of_run(session, later.id)] == [payee]
 
 
 def test_one_payout_at_a_time_per_payee(session: Session, founding: Founding) -> None:
