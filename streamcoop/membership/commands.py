@@ -8,8 +8,6 @@ import click
 from eth_keys.datatypes import PrivateKey
 from eth_utils.address import is_checksum_address
 from eth_utils.exceptions import ValidationError
-from rich.console import Console
-from rich.table import Table
 
 from ledger.errors import DomainError
 from streamcoop.accounts import service as accounts
@@ -42,16 +40,14 @@ def list_officers() -> None:
         reason = ""
     except DomainError as silence:
         known, reason = None, type(silence).__doc__ or ""
-    table = Table("who", "address", "signs", "in the contract")
     for each in found:
         told = "cannot tell" if known is None else "yes" if each.address in known else "NO"
-        table.add_row(people[each.user_id], each.address, "by a wallet" if each.kept_key is None else "here", told)
-    console = Console(highlight=False)
-    console.print(table)
+        signs = "by a wallet of her own" if each.kept_key is None else "here, by a kept key"
+        click.echo(f"{people[each.user_id]}: {each.address}, signs {signs}; in the contract: {told}")
     if known is None:
-        console.print(reason)
+        click.echo(reason)
     elif strangers := known - {each.address for each in found}:
-        console.print(f"Officers in the contract whom nobody here is: {', '.join(sorted(strangers))}")
+        click.echo(f"Officers in the contract whom nobody here is: {', '.join(sorted(strangers))}")
 
 
 @officers_command.command("keep")

@@ -49,6 +49,7 @@ from tests.membership.coop import chain as chain
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "external-writes.md"
 PUT, DELETE, SEND_RAW = b"PUT /", b"DELETE /", b"eth_sendRawTransaction"
 USER_ROW, SIGN_IN_ROW = b'INSERT INTO coop."user"', b"INSERT INTO coop.sign_in ("
+MEMBER_ROW, APPROVAL_ROW = b"INSERT INTO coop.member (", b"INSERT INTO coop.approval ("
 ERASURE_ROW, SALT_GONE = b"INSERT INTO coop.erasure", b"update ledger.log_credit set salt = null"
 TRACK_ROW, TRACK_STORED = b"INSERT INTO coop.track (", b"UPDATE coop.track SET state="
 LISTING = 1
@@ -235,19 +236,21 @@ def test_request_to_render(house: House, failure: Failure) -> None:
     require_renditions(house, artist, track_id)
 
 
-@external_write("request to admit")
-def test_request_to_admit(house: House, failure: Failure) -> None:
-    assert work.ask(work.ADMIT, uuid4())
+@external_write("request to carry an order")
+def test_request_to_carry_an_order(house: House, failure: Failure) -> None:
+    assert work.ask(work.CARRY_ORDER, uuid4())
+    _, member_id = house.approved_once()
     trap = failure.at_commit(house.broker, LISTING, EVERY_ATTEMPT)
-    _, member_id = house.admitting()
+    house.post(f"/members/{member_id}/approve", house.second_officer, status=202)
     assert trap.wait(TRAP_S_MAX)
-    sent = house.messages("chain", member_id)
+    order = house.order(member_id)
+    sent = house.messages("chain", order)
     assert sent == (failure is Failure.APPLIED)
 
     house.mend()
     house.workers.chain.sweep()
     for _ in range(sent):
-        house.workers.chain.admit(member_id)
+        house.workers.chain.carry_order(order)
     require_admitted_once(house, member_id)
 
 
@@ -333,24 +336,28 @@ def called(house: House) -> str:
 
 def require_admitted_once(house: House, member_id: str) -> None:
     """The contract has her, by one transaction that took effect, and so has the service."""
-    assert house.rows("select state, held_up_by from coop.member where id = %s", member_id) == [("member", None)]
-    states = house.rows("select state from coop.chain_transaction where subject = %s", member_id)
+    assert house.rows("select state from coop.member where id = %s", member_id) == [("member",)]
+    order = house.order(member_id)
+    assert house.rows("select held_up_by, refused_because from coop.register_order where id = %s", order) == [
+        (None, None)
+    ]
+    states = house.rows("select state from coop.chain_transaction where subject = %s", order)
     assert [state for (state,) in states if state != "failed"] == ["confirmed"]
-    membership = house.workers.chain.registrar()
+    membership = house.workers.register.registrar()
     ((address,),) = house.rows("select address from coop.member where id = %s", member_id)
-    assert membership.is_member(address)
-    block = membership.snapshot_block(0)
-    assert membership.weights_at(block, [address]).total == 1
+    seats = membership.roll_at(membership.snapshot_block(0)).seats
+    assert [seat.address for seat in seats if seat.address == address] == [address]
 
 
-@external_write("admission sent to the chain")
-def test_admission(house: House, failure: Failure) -> None:
+@external_write("order sent to the chain")
+def test_order(house: House, failure: Failure) -> None:
     _, member_id = house.admitting()
+    order = house.order(member_id)
     trap = failure.at(house.chain, SEND_RAW)
-    house.workers.chain.admit(member_id)
+    house.workers.chain.carry_order(order)
     assert trap.cuts >= 1
-    ((state, held_up_by),) = house.rows("select state, held_up_by from coop.member where id = %s", member_id)
-    assert (state, bool(held_up_by)) == ("admitting", True)
+    ((done_at, held_up_by),) = house.rows("select done_at, held_up_by from coop.register_order where id = %s", order)
+    assert (done_at, bool(held_up_by)) == (None, True)
 
     house.mend()
     house.workers.chain.sweep()
@@ -358,14 +365,15 @@ def test_admission(house: House, failure: Failure) -> None:
 
 
 @pytest.mark.parametrize("step", ["stored", "sent", "confirmed"])
-@external_write("steps of an admission")
-def test_steps_of_an_admission(house: House, failure: Failure, step: str) -> None:
+@external_write("steps of an order")
+def test_steps_of_an_order(house: House, failure: Failure, step: str) -> None:
     # Each step looks (a commit of its own) before it writes; storing chooses a nonce in between.
     commits_before = {"stored": 2, "sent": 4, "confirmed": 6}[step]
     _, member_id = house.admitting()
+    order = house.order(member_id)
     trap = failure.at_commit(house.postgres, after=commits_before)
     with pytest.raises(OperationalError):
-        house.workers.chain.admit(member_id)
+        house.workers.chain.carry_order(order)
     assert trap.wait(TRAP_S_MAX)
     written = {
         "stored": "select 1 from coop.chain_transaction",
@@ -675,6 +683,49 @@ def test_top_up(house: House, failure: Failure) -> None:
     booked = house.post("/treasury/topups", house.operator, request)
     assert booked["repeated"] == (failure is Failure.APPLIED)
     assert house.get("/wallet", listener)["balance_micro"] == booked["credits_micro"]
+    house.require_balanced_books()
+
+
+@external_write("application, approval")
+def test_application_and_approval(house: House, failure: Failure) -> None:
+    someone, application = house.person(), {"member_class": "listener"}
+    trap = failure.at_commit(house.postgres, of=MEMBER_ROW)
+    require_database_away(house.call("POST", "/membership", someone, json=application))
+    assert trap.wait(TRAP_S_MAX)
+    again = house.call("POST", "/membership", someone, json=application)
+    if failure is Failure.APPLIED:
+        require_problem(again, 409, "already-applied")
+    else:
+        assert again.status_code == 201
+    house.mend()
+
+    _, member_id = house.approved_once()
+    trap = failure.at_commit(house.postgres, of=APPROVAL_ROW)
+    path = f"/members/{member_id}/approve"
+    require_database_away(house.call("POST", path, house.second_officer))
+    assert trap.wait(TRAP_S_MAX)
+    again = house.call("POST", path, house.second_officer)
+    if failure is Failure.APPLIED:
+        require_problem(again, 409, "application-decided")
+    else:
+        assert again.status_code == 202
+    house.workers.chain.sweep()
+    require_admitted_once(house, member_id)
+
+
+@external_write("member share, paid or paid back")
+def test_member_share(house: House, failure: Failure) -> None:
+    someone = house.person()
+    member_id = house.post("/membership", someone, {"member_class": "listener"})["id"]
+    for what in ("share", "share/refund"):
+        path, request = f"/members/{member_id}/{what}", {"request_id": str(uuid4())}
+        trap = failure.at_commit(house.postgres)
+        require_database_away(house.call("POST", path, house.operator, json=request))
+        assert trap.wait(TRAP_S_MAX)
+        booked = house.post(path, house.operator, request)
+        assert (booked["repeated"], booked["amount_minor"]) == (failure is Failure.APPLIED, 1_000)
+        house.mend()
+        house.post(f"/members/{member_id}/refuse", house.operator, status=200)
     house.require_balanced_books()
 
 

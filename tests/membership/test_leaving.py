@@ -194,7 +194,7 @@ def command(*words: str) -> str:
 def test_the_officers_are_listed_replaced_by_wallets_and_kept_again(coop: Coop, tmp_path: Any) -> None:
     email = coop.row('select email from coop."user" where id = :id', id=coop.second_officer.user_id).email
     listed = command("list")
-    assert listed.count("here") >= 2
+    assert listed.count("signs here") == 2
     assert "NO" not in listed
 
     wallet = Account.create()
@@ -224,3 +224,32 @@ def test_the_commands_refuse_what_is_no_key_no_address_and_nobody(coop: Coop, tm
         done = run(main, ["officers", *words])
         assert done.exit_code == 1, done.output
         assert "secret?" not in done.output
+
+
+def test_founding_makes_two_officers_whose_keys_are_kept_and_again_changes_nothing(coop: Coop, tmp_path: Any) -> None:
+    (tmp_path / "password").write_text("correct horse battery\n")
+    words = ["found"]
+    addresses = {}
+    for email in ("first@example.org", "second@example.org"):
+        key = Account.create()
+        addresses[email] = key.address
+        (tmp_path / email).write_text(f"0x{bytes(key.key).hex()}\n")
+        words += ["--officer", email, str(tmp_path / email), str(tmp_path / "password")]
+    for _ in range(2):
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, done.output
+        for email, address in addresses.items():
+            row = coop.row(
+                'select * from coop.officer join coop."user" u on u.id = user_id where email = :email', email=email
+            )
+            assert (row.address, row.kept_key is not None, "operator" in row.roles) == (address, True, True)
+    # One that has brought a wallet since is not given the first key again.
+    wallet = Account.create()
+    command("wallet", "second@example.org", wallet.address)
+    assert CliRunner().invoke(main, words).exit_code == 0
+    assert wallet.address in command("list")
+
+
+def test_founding_without_any_operator_or_with_half_of_one_is_refused(coop: Coop) -> None:
+    for words in (["found"], ["found", "--operator-email", "o@example.org"]):
+        assert CliRunner().invoke(main, words).exit_code == 2
