@@ -10,14 +10,13 @@ import logging
 import time
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
 from uuid import UUID
 
 from ledger.errors import DomainError
 from streamcoop import metrics
 from streamcoop.adapters import chain as adapter
 from streamcoop.adapters import members
-from streamcoop.adapters.chain import BlockStamp, ChainError, CoopContract
+from streamcoop.adapters.chain import BlockStamp, ChainError
 from streamcoop.adapters.members import SEATS_PER_PAGE, MemberClass, Membership, RollExtent, Seat
 from streamcoop.adapters.rate_registry import Decision, RateRegistry, Rates
 from streamcoop.clock import now
@@ -29,7 +28,8 @@ from streamcoop.membership import service as membership
 from streamcoop.membership.models import INTENDED, SENT
 from streamcoop.settings import settings
 from workers import transactions
-from workers.transactions import INTEND_TRIES_MAX, NODE_TIMEOUT_S
+from workers.contracts import pinned
+from workers.transactions import INTEND_TRIES_MAX
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ PREPARING_MAX = timedelta(days=1)
 COUNTING_MAX = timedelta(days=1)
 # A chain that mines at once takes a decision within this; on any other a block comes within so long, and as many of
 # them as its finality takes are allowed for besides.
-WRITTEN_WITHIN_S = 2
+WRITTEN_WITHIN_S = 5
 BLOCK_S_MAX = 30
 # A sweep gives way to the next after this long.
 CARRY_S_MAX = 20.0
@@ -46,8 +46,6 @@ CARRY_S_MAX = 20.0
 # What no waiting mends. Only while a ballot is prepared may a fork be met by another snapshot.
 _FATAL = (adapter.WrongChain, adapter.ContractMissing, adapter.ContractChanged, members.RollDoesNotAddUp)
 _FATAL_TO_SNAPSHOT = (*_FATAL, adapter.ChainForked)
-
-Contract = TypeVar("Contract", bound=CoopContract)
 
 
 def carry_due() -> None:
@@ -68,7 +66,7 @@ def carry_due() -> None:
 
 def membership_contract() -> Membership:
     """The register of members, read only. Raises the adapter's ChainErrors and ContractNotConfigured."""
-    return _pinned(Membership, "membership", membership.require_contract(settings()), None)
+    return pinned(Membership, "membership", membership.require_contract(settings()))
 
 
 def rate_registry() -> RateRegistry:
@@ -79,26 +77,7 @@ def rate_registry() -> RateRegistry:
     address = settings().rate_registry
     if address is None:
         raise membership.ContractNotConfigured
-    return _pinned(RateRegistry, "rate_registry", address, membership.require_registrar(settings()))
-
-
-def _pinned(kind: type[Contract], name: str, address: str, registrar_key: str | None) -> Contract:
-    with transaction() as session:
-        pin = electorate.pin(session, name)
-    connected = kind.connect(
-        settings().chain_rpc_url,
-        address,
-        chain_id=settings().chain_id or (None if pin is None else pin.chain_id),
-        code_hash=None if pin is None else pin.code_hash,
-        registrar_key=registrar_key,
-        timeout_s=NODE_TIMEOUT_S,
-    )
-    if pin is not None and pin.address != connected.address:
-        raise adapter.ContractChanged(f"{connected.address}, founded with {pin.address}")
-    chain_id, code_hash = connected.check()
-    with transaction() as session:
-        electorate.keep_pin(session, name, chain_id, connected.address, code_hash, now())
-    return connected
+    return pinned(RateRegistry, "rate_registry", address, membership.require_registrar(settings()))
 
 
 # --- The electorate ---
@@ -242,7 +221,7 @@ def intend(registry: RateRegistry, ballot_id: UUID) -> None:
                 effect.found_written(session, ballot_id, known.effective_at)
             return
         room_s = WRITTEN_WITHIN_S + BLOCK_S_MAX * settings().chain_finality_depth
-        effective_at = registry.newest_block().timestamp + registry.timelock() + room_s
+        effective_at = registry.time() + registry.timelock() + room_s
         build = partial(
             registry.build_decision, ballot_id, under_way.result_hash, Rates(**under_way.numbers), effective_at
         )

@@ -26,7 +26,8 @@ from streamcoop.membership.orders import UnderWay
 from streamcoop.membership.reconciling import SeatTold
 from streamcoop.settings import settings
 from workers import transactions
-from workers.transactions import INTEND_TRIES_MAX, NODE_TIMEOUT_S
+from workers.contracts import pinned
+from workers.transactions import INTEND_TRIES_MAX
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +57,8 @@ def registrar() -> Membership:
     """The contract, with the means to write there. Raises the adapter's ChainErrors, ContractNotConfigured and
     RegistrarKeyMissing.
     """
-    configured = settings()
-    return Membership.connect(
-        configured.chain_rpc_url,
-        membership.require_contract(configured),
-        chain_id=configured.chain_id,
-        registrar_key=membership.require_registrar(configured),
-        timeout_s=NODE_TIMEOUT_S,
-    )
+    contract, key = membership.require_contract(settings()), membership.require_registrar(settings())
+    return pinned(Membership, "membership", contract, key)
 
 
 def carry_due() -> None:

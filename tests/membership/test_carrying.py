@@ -20,7 +20,7 @@ from streamcoop.database import transaction
 from streamcoop.membership import orders
 from streamcoop.settings import settings
 from tests.membership.authenticator import Authenticator
-from tests.membership.coop import PASSWORD, Coop, Person
+from tests.membership.coop import PASSWORD, Chain, Coop, Person, deploy
 from tests.membership.node import failed_receipt, taken_and_denied
 from tests.officers import approvals, approved
 
@@ -367,6 +367,20 @@ def test_a_wrong_chain_is_sent_nothing(given: Given) -> None:
 
     assert "expected 31337" in (given.row().held_up_by or "")
     assert "eth_sendRawTransaction" not in given.coop.node.asked
+
+
+def test_another_contract_than_the_first_is_sent_nothing(
+    coop: Coop, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coop.members(1)
+    _, member_id = coop.admitting()
+    monkeypatch.setenv("STREAMCOOP_MEMBERSHIP_CONTRACT", deploy(chain))
+    settings.cache_clear()
+    coop.node.asked.clear()
+    coop.worker.sweep()
+
+    assert "founded with" in coop.order(member_id).held_up_by
+    assert "eth_sendRawTransaction" not in coop.node.asked
 
 
 def test_a_key_taken_away_while_orders_are_under_way(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
