@@ -203,6 +203,10 @@ def roles(email: str, roles: tuple[str, ...]) -> None:
 @click.option(
     "--operator-password-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Likewise."
 )
+@click.option("--second-officer-email", help="Likewise: admissions take two.")
+@click.option(
+    "--second-officer-password-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Likewise."
+)
 @click.option(
     "--music",
     "music_dir",
@@ -214,26 +218,36 @@ def demo(
     address: str | None,
     operator_email: str | None,
     operator_password_file: Path | None,
+    second_officer_email: str | None,
+    second_officer_password_file: Path | None,
     music_dir: Path | None,
     json_file: Path | None,
 ) -> None:
-    """The main job, end to end, over real HTTP: upload, stream, record, settle, own, get paid."""
+    """The main job, end to end, over real HTTP: upload, stream, record, settle, own, get paid, vote, verify."""
     from streamcoop.demo import run as run_demo
 
-    if address and not (operator_email and operator_password_file):
-        raise click.UsageError("--address needs --operator-email and --operator-password-file")
+    officers = [
+        (email, file.read_text(encoding="utf-8").strip())
+        for email, file in (
+            (operator_email, operator_password_file),
+            (second_officer_email, second_officer_password_file),
+        )
+        if email and file
+    ]
+    if address and len(officers) < 2:
+        raise click.UsageError("--address needs e-mail and password file of both --operator-… and --second-officer-…")
     console = Console(highlight=False)
     try:
         if address:
-            password = operator_password_file.read_text(encoding="utf-8").strip()  # type: ignore[union-attr]
-            outcome = run_demo.against(address, str(operator_email), password, music_dir, console)
+            registry = run_demo.registry_of(data_dir())
+            outcome = run_demo.against(address, officers[0], officers[1], music_dir, console, registry)
         else:
             outcome = run_demo.fresh(music_dir, console)
     except run_demo.FAILURES as failure:
         raise click.ClickException(str(failure)) from failure
     if json_file:
         json_file.write_text(json.dumps(outcome.as_json(), indent=2) + "\n", encoding="utf-8")
-    sys.exit(0 if outcome.books_balanced and outcome.log_verified else 1)
+    sys.exit(0 if outcome.books_balanced and outcome.log_verified and outcome.registry_agrees is not False else 1)
 
 
 for command in (backup_command, restore_command, read_only_command, witness_command, log_command, officers_command):

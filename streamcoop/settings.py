@@ -19,7 +19,10 @@ import platformdirs
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from ledger.constitution import Bound, Constitution, UnsuitableConstitution
+from ledger.constitution import Bound, Constitution, UnsuitableConstitution, numbers_of
+from ledger.rates import Rates
+from ledger.rules import Rules
+from ledger.tariff import Tariff
 from ledger.witness import PolicyRefused, parse_witnesses
 
 PREFIX = "STREAMCOOP_"
@@ -258,6 +261,11 @@ class Settings(BaseSettings):
             share_minor=self.share_minor,
             share_refund_seconds=self.share_refund_seconds,
         )
+
+    def founding_numbers(self) -> dict[str, int]:
+        """The open parameters a co-op is founded with."""
+        rules = Rules(self.payout_minimum_minor, self.listen_ms_max)
+        return numbers_of(Tariff(), Rates(artist_share_bp=self.artist_share_bp), rules)
 
     def secrets(self) -> set[str]:
         """What must never be told: every secret, the passwords within addresses, and a chain's provider's key."""
