@@ -15,6 +15,7 @@ from ledger import entries
 from ledger import founding as notes
 from ledger.note import Checkpoint, KeyType, Note, SigningKey, VerifierKey, parse_checkpoint, parse_note, signed
 from ledger.tiles import ENTRIES, WIDTH, entries_of, path
+from ledger.verify.anchors import Anchored
 from ledger.verify.reading import open_log
 from ledger.verify.report import Report
 from ledger.verify.run import Asked, verify
@@ -239,6 +240,28 @@ def test_a_rotation_that_came_too_late_is_told_by_no_other_log(theft: Theft) -> 
     for number, play in enumerate(theft.desk.press.plays_of(lestari)):
         theft.desk.press.keep_receipt(mine, lestari, f"/plays/{play}/receipt", f"play-{number}")
     theft.require_whole(2, receipts=mine)
+
+
+def test_an_epoch_that_was_sealed_beyond_the_good_head_is_anchored_as_the_new_log_has_it(theft: Theft) -> None:
+    theft.happens(rotates=True)
+    label, anchors = theft.desk.press.label, "select epoch, size, root from coop.anchor order by epoch"
+    assert label.close(EPOCH + 1)
+    theft.publish()
+    before = label.rows(anchors)
+    theft.continued()
+    after = label.rows(anchors)
+    assert [row.epoch for row in before] == [row.epoch for row in after]
+    # The good head holds the first seals; beyond it a rotation was told that the new log does not tell.
+    assert before[:-1] == after[:-1]
+    assert before[-1].root != after[-1].root
+    told = [Anchored(row.epoch, row.size, bytes(row.root), *totals(theft, row.epoch)) for row in after[-1:]]
+    report = theft.require_whole(2, anchors=told)
+    assert report.anchored == [EPOCH + 1]
+
+
+def totals(theft: Theft, epoch: int) -> tuple[int, int]:
+    row = theft.desk.press.label.rows(f"select gross_micro, royalties_micro from coop.anchor where epoch = {epoch}")[0]
+    return row.gross_micro, row.royalties_micro
 
 
 def test_the_log_may_go_on_twice(theft: Theft) -> None:
