@@ -82,7 +82,7 @@ CONFIGURATION = {
     # Details of an error quote rows, and with them people.
     "log_error_verbosity": "terse",
 }
-BUFFERS_MB_MIN, BUFFERS_MB_MAX = 128, 2_048
+BUFFERS_MB_MIN, BUFFERS_MB_MAX = 128, 4_096
 
 
 class PostgresError(Exception):
@@ -428,7 +428,7 @@ def memory_settings(memory_bytes: int) -> dict[str, str]:
 
     The rows of who owns how much of what are met in no order: whatever of them does not fit is read and written anew.
     """
-    buffers_mb = min(max(memory_bytes // 16 >> 20, BUFFERS_MB_MIN), BUFFERS_MB_MAX)
+    buffers_mb = min(max(memory_bytes // 8 >> 20, BUFFERS_MB_MIN), BUFFERS_MB_MAX)
     return {
         "shared_buffers": f"{buffers_mb}MB",
         "effective_cache_size": f"{max(memory_bytes // 2 >> 20, buffers_mb)}MB",
