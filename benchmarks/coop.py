@@ -128,17 +128,17 @@ class Coop:
         No listener goes on in one epoch with a track of another. The plays are neither queued nor settled.
         """
         plays_each -= plays_each % sum(LIBRARY)
-        with self.superuser() as connection:
+        with _loading(self.cluster), self.superuser() as connection:
             for epoch in epochs:
                 # Without indexes: attaching builds them, from all rows at once.
                 name = sql.Identifier("ledger", partition_of(epoch))
                 made = "create table {} (like ledger.play including defaults including constraints)"
                 connection.execute(sql.SQL(made).format(name))
                 connection.execute(sql.SQL("alter table {} owner to {}").format(name, sql.Identifier(databases.OWNER)))
-        with ThreadPoolExecutor(CORES) as threads:
-            parts = itertools.product(epochs, range(CORES))
-            list(threads.map(lambda part: self._load_part(*part, plays_each), parts))
-            list(threads.map(self._attach_partition, epochs))
+            with ThreadPoolExecutor(CORES) as threads:
+                parts = itertools.product(epochs, range(CORES))
+                list(threads.map(lambda part: self._load_part(*part, plays_each), parts))
+                list(threads.map(self._attach_partition, epochs))
 
     def _load_part(self, epoch: int, part: int, plays: int) -> None:
         pairs = [(pair, ordinal) for pair, times in enumerate(LIBRARY) for ordinal in range(1, times + 1)]
@@ -193,11 +193,12 @@ class Coop:
         self._enter(epochs, (_TALLY,))
 
     def _enter(self, epochs: Sequence[int], parts: Sequence[Sequence[str]], batch: int = 1) -> None:
-        with ThreadPoolExecutor(CORES) as threads:
-            list(threads.map(lambda each: self._enter_part(*each, batch), itertools.product(epochs, parts)))
-        with self.superuser() as connection:
+        with _loading(self.cluster), self.superuser() as connection:
+            with ThreadPoolExecutor(CORES) as threads:
+                list(threads.map(lambda each: self._enter_part(*each, batch), itertools.product(epochs, parts)))
             connection.execute(_PAY_FROM_WALLETS, {"epochs": list(epochs)})
             connection.execute("vacuum (analyze)")
+        with self.superuser() as connection:
             connection.execute("checkpoint")
 
     def _enter_part(self, epoch: int, part: Sequence[str], batch: int) -> None:
@@ -257,6 +258,20 @@ def administer(cluster: postgres.Cluster, statement: str, *names: str) -> None:
     """Run a statement about whole databases as the superuser, with `names` as its identifiers."""
     with psycopg.connect(cluster.superuser_url(), autocommit=True) as connection:
         connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@contextmanager
+def _loading(cluster: postgres.Cluster) -> Iterator[None]:
+    """A server that may lose all in a crash, for as long as a `with` block lasts: it can be loaded again."""
+    for name, value in _WHILE_LOADING.items():
+        administer(cluster, "alter system set {} = {}", name, value)
+    administer(cluster, "select pg_reload_conf()")
+    try:
+        yield
+    finally:
+        for name in _WHILE_LOADING:
+            administer(cluster, "alter system reset {}", name)
+        administer(cluster, "select pg_reload_conf()")
 
 
 @contextmanager
@@ -344,6 +359,9 @@ _LOADING = """
     set work_mem = '512MB';
     set maintenance_work_mem = '512MB'
 """
+
+# Else the log takes each page anew after every checkpoint, and autovacuum goes over what is still being loaded.
+_WHILE_LOADING = {"autovacuum": "off", "full_page_writes": "off", "max_wal_size": "16GB"}
 
 _PROGRESS = """
     select asked.listener_id, asked.track_id, coalesce(plays, 0), coalesce(paid_micro, 0), owned_at is not null
@@ -433,7 +451,7 @@ _TRANSFERS = (
 _TRACKS_PLAYED = """
     insert into ledger.progress (listener_id, track_id, plays, paid_micro, epoch, owned_at)
     select listener_id, track_id, count(*), sum(price_micro), %(epoch)s, max(recorded_at) filter (where completes)
-      from {plays} group by listener_id, track_id
+      from {plays} group by listener_id, track_id order by listener_id, track_id
 """
 _LOG = """
     insert into ledger.log_play (play_id, batch, epoch, track_id, price_micro, commitment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +26,7 @@ PLAYS_S_MIN = 30_000
 TRANSACTION_S_MAX = 2.0
 MEMORY_MB_MAX = 500
 MB = 1_000_000
+WATCH_S = 0.05
 
 # What any settling must do at least: take the rows out and add them up both ways.
 _BARE = text("""
@@ -101,16 +103,27 @@ def settled_apart(made: Coop) -> tuple[Settled, int]:
 
 def _settle_and_tell(app_url: str) -> tuple[Settled, int]:
     engine = connected(app_url)
-    settled = settle_all(engine)
     with engine.connect() as connection:
         session = connection.scalar(text("select pg_backend_pid()"))
-        memory_bytes = _peak_bytes(os.getpid()) + _peak_bytes(session)
-    engine.dispose()
-    return settled, memory_bytes
+    peak_bytes, ended = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak_bytes
+        while not ended.wait(WATCH_S):
+            peak_bytes = max(peak_bytes, _own_bytes(os.getpid()) + _own_bytes(session))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        settled = settle_all(engine)
+    finally:
+        ended.set()
+        watching.join()
+        engine.dispose()
+    return settled, peak_bytes
 
 
-def _peak_bytes(pid: int) -> int:
-    """The most a process ever had in memory, by the kernel's count; of the server's, its share of the shared buffers
-    that it has touched included."""
-    status = Path(f"/proc/{pid}/status").read_text("ascii")
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+def _own_bytes(pid: int) -> int:
+    """What a process has in memory without what it shares: the server's buffers are of one size whatever is settled."""
+    status = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in status if line.startswith(("RssAnon", "RssFile")))

@@ -26,6 +26,7 @@ from streamcoop.database import async_pool
 from streamcoop.erasure import routes as erasure
 from streamcoop.governance import routes as governance
 from streamcoop.headers import SecurityHeaders, page_policy
+from streamcoop.lingering import Lingering
 from streamcoop.membership import passkey_routes as passkeys
 from streamcoop.membership import register_routes as register
 from streamcoop.membership import routes as membership
@@ -101,13 +102,13 @@ class Service(FastAPI):
     """FastAPI, whose every answer carries the headers for browsers: those to our own faults too, made outermost."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """The usual stack within the headers."""
+        """The usual stack within the headers, and all of it within what lets refusals of uploads arrive."""
         page = get_swagger_ui_html(
             openapi_url=self.openapi_url or "", title=self.title, swagger_ui_parameters=DOCS_PARAMETERS
         )
         policy = page_policy(bytes(page.body).decode())
         https = settings().public_address.startswith("https:")
-        return SecurityHeaders(super().build_middleware_stack(), {DOCS_PATH: policy}, https)
+        return Lingering(SecurityHeaders(super().build_middleware_stack(), {DOCS_PATH: policy}, https))
 
 
 def create_app() -> FastAPI:

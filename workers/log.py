@@ -21,7 +21,7 @@ from streamcoop.clock import now
 from streamcoop.database import engine, transaction
 from streamcoop.founded import founded
 from streamcoop.settings import settings
-from streamcoop.transparency import files, naming, publishing, recovering, sealing
+from streamcoop.transparency import files, naming, places, publishing, recovering, sealing
 from streamcoop.transparency.cosigning import Cosigners
 from streamcoop.transparency.keys import OtherKeysSign, keyring, signing_keys
 from streamcoop.transparency.sealing import CopyRefused, secret_of
@@ -36,7 +36,6 @@ COSIGN_AGAIN_S = 60.0
 # What this process remembers of witnesses, and when it last asked again; to forget costs a request.
 _witnesses_know: dict[str, int] = {}
 _cosigned_s = [float("-inf")]
-_LOG_LOCK = 0x5C_04
 
 
 @app.task(name="workers.log.publish")
@@ -47,7 +46,7 @@ def publish() -> int:
     """
     if settings().log_key is None:
         return 0
-    with alone(_LOG_LOCK) as is_alone:
+    with alone(publishing.LOCK) as is_alone:
         if not is_alone:
             return 0
         store = WatchedStore(open_store(settings()))
@@ -70,14 +69,14 @@ def publish() -> int:
 def _is_behind(conn: Connection, store: ObjectStore) -> bool:
     """Whether this database was put back to an older state: then no batch may end, or it would go its own way."""
     try:
-        is_behind = recovering.is_behind(conn, store)
+        why = recovering.why_behind(conn, store)
     except ObjectStoreUnavailable as error:
         log.warning("the log cannot be looked at", extra={"error": str(error)})
         return True
-    if is_behind:
+    if why is not None:
         metrics.LOG_STOPPED.set(1)
-        log.critical(recovering.BEHIND)
-    return is_behind
+        log.critical(why)
+    return why is not None
 
 
 def _published(writer: publishing.Writer, batch: Batch) -> bool:
@@ -122,6 +121,7 @@ def _writer(store: ObjectStore) -> tuple[publishing.Writer, Cosigners]:
     with transaction() as session:
         origin = naming.name_log(session, settings())
         keys = keyring(session, signing_keys(settings(), origin))
+        store, first_origin = places.here(session.connection(), store), naming.first_origin(session, settings())
     cosigners = Cosigners(parse_witnesses(settings().log_witnesses), store, _witnesses_know)
     writer = publishing.Writer(
         transaction=transaction,
@@ -133,5 +133,6 @@ def _writer(store: ObjectStore) -> tuple[publishing.Writer, Cosigners]:
         clock=now,
         cosign=cosigners.cosign,
         secret=secret_of(settings()),
+        first_origin=first_origin,
     )
     return writer, cosigners

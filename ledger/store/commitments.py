@@ -135,7 +135,8 @@ def tell_wallets(conn: Connection, epoch: int, after: UUID | None, chunk: int = 
     return found[-1].owner if len(found) == chunk else None
 
 
-# Batches between two seals; the first runs from the beginning. A wallet's transfers are looked up by the wallet.
+# Batches between two seals; the first runs from the beginning. What a wallet held at the end of the last one is what it
+# holds now without what later batches moved, few since this follows the end closely; what it spent is what is missing.
 _WALLETS = text("""
     with sealed as (
         select b.number as last_batch, before.seals as earlier, coalesce(before.number, 0) as after_batch
@@ -145,22 +146,30 @@ _WALLETS = text("""
                  on true
          where b.seals = :epoch
     ), wallets as materialized (
-        select id, owner from ledger.account where kind = 'wallet' and owner > :after order by owner limit :chunk
+        select id, owner, balance_micro from ledger.account
+         where kind = 'wallet' and owner > :after order by owner limit :chunk
+    ), given as (
+        select c.listener_id, sum(c.credits_micro)::bigint as micro
+          from sealed join ledger.log_credit c on c.batch > sealed.after_batch and c.batch <= sealed.last_batch
+         group by c.listener_id
+    ), later as (
+        select side.account_id, sum(side.micro)::bigint as micro
+          from sealed join ledger.posting p on p.batch > sealed.last_batch
+          join ledger.transfer t on t.posting_id = p.id and t.asset = 'credit'
+         cross join lateral (values (t.credit_account, t.amount_micro), (t.debit_account, -t.amount_micro))
+               as side (account_id, micro)
+         group by side.account_id
     )
-    select wallets.owner, coalesce(w.closing_micro, 0) as opening_micro, given.micro as in_micro,
-           paid.micro as spent_micro,
-           exists (select from ledger.listener l where l.id = wallets.owner and l.closed_at is not null) as closed
-      from wallets cross join sealed
-      left join ledger.log_wallet w on w.listener_id = wallets.owner and w.epoch = sealed.earlier
-     cross join lateral (
-        select coalesce(sum(c.credits_micro), 0)::bigint as micro from ledger.log_credit c
-         where c.listener_id = wallets.owner and c.batch > sealed.after_batch and c.batch <= sealed.last_batch) given
-     cross join lateral (
-        select coalesce(sum(t.amount_micro), 0)::bigint as micro from ledger.transfer t
-          join ledger.posting p on p.id = t.posting_id
-         where t.debit_account = wallets.id and p.kind = 'settling'
-           and p.batch > sealed.after_batch and p.batch <= sealed.last_batch) paid
-     order by wallets.owner
+    select owner, opening_micro, in_micro, opening_micro + in_micro - held_micro as spent_micro, closed
+      from (
+        select wallets.owner, coalesce(w.closing_micro, 0) as opening_micro, coalesce(given.micro, 0) as in_micro,
+               wallets.balance_micro - coalesce(later.micro, 0) as held_micro,
+               exists (select from ledger.listener l where l.id = wallets.owner and l.closed_at is not null) as closed
+          from wallets cross join sealed
+          left join ledger.log_wallet w on w.listener_id = wallets.owner and w.epoch = sealed.earlier
+          left join given on given.listener_id = wallets.owner
+          left join later on later.account_id = wallets.id) as told
+     order by owner
 """)
 _TELL_WALLETS = text("""
     insert into ledger.log_wallet (epoch, commitment, listener_id, salt, opening_micro, in_micro, spent_micro,

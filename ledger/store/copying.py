@@ -55,6 +55,7 @@ _SHARED_OUT = "(select coalesce(max(seals), -2147483648) from ledger.log_batch w
 TABLES = (
     Copied("founding", ["only_one"], "ledger.founding as t"),
     Copied("log_name", ["only_one"], "ledger.log_name as t"),
+    Copied("log_continued", ["place"], "ledger.log_continued as t"),
     Copied("log_batch", ["number"], "ledger.log_batch as t where number >= {batch}", cleared="number >= {batch}"),
     Copied("tariff", ["version"], _OF_BATCH.format("tariff")),
     Copied("rates", ["version"], _OF_BATCH.format("rates")),

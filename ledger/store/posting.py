@@ -166,20 +166,10 @@ def account_id(conn: Connection, account: Account) -> int:
     return found[account.code]
 
 
-def balance_micro(conn: Connection, account: Account, at: datetime | None = None) -> int:
-    """An account's balance now, or as it was at an instant (all transfers posted up to it). Zero if never opened."""
-    if at is None:
-        held = conn.scalar(text("select balance_micro from ledger.account where code = :code"), {"code": account.code})
-    else:
-        held = conn.scalar(_BALANCE_AT, {"code": account.code, "at": at})
+def balance_micro(conn: Connection, account: Account) -> int:
+    """An account's balance. Zero if it was never opened."""
+    held = conn.scalar(text("select balance_micro from ledger.account where code = :code"), {"code": account.code})
     return int(held or 0)
-
-
-_BALANCE_AT = text("""
-    select (select coalesce(sum(amount_micro), 0) from ledger.transfer where credit_account = a.id and posted_at <= :at)
-         - (select coalesce(sum(amount_micro), 0) from ledger.transfer where debit_account = a.id and posted_at <= :at)
-      from ledger.account a where a.code = :code
-""")
 
 
 def require_balance(left_micro: int, reached_micro: int, **facts: Any) -> None:

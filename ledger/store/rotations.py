@@ -30,14 +30,15 @@ class Rotation:
 
 
 def rotations(conn: Connection) -> tuple[Rotation, ...]:
-    """All of them, the earliest first."""
+    """All of them under the name that the log has now, the earliest first."""
     rows = conn.execute(_ALL)
     return tuple(Rotation(row.batch, tuple(row.before), tuple(row.keys), row.is_published) for row in rows)
 
 
 _ALL = text("""
     select k.batch, k.before, k.keys, b.published_at is not null as is_published
-      from ledger.log_keys k join ledger.log_batch b on b.number = k.batch order by k.batch
+      from ledger.log_rotation k join ledger.log_batch b on b.number = k.batch
+     where k.batch > (select coalesce(max(batch), 0) from ledger.log_continued) order by k.batch
 """)
 
 

@@ -125,7 +125,7 @@ _ATTESTATIONS = """
     select epoch, sealed_in, bank_micro, officers, signatures from ledger.log_attestation
      where batch = :batch order by epoch
 """
-_ROTATION = "select keys, signatures from ledger.log_keys where batch = :batch"
+_ROTATION = "select keys, signatures from ledger.log_rotation where batch = :batch"
 
 
 def _music(conn: Connection, batch: int) -> Iterator[tuple[str, Entry]]:

@@ -159,6 +159,7 @@ class Audit:
         self._pinned = set(self.keys)
         self._doubts: list[tuple[int, str]] = []
         self.founding: Entry = {}
+        self._origin: str | None = None
         self.calendar = Calendar()
         self._price = CreditPrice(1_000_000)
         self.at = -1
@@ -244,6 +245,12 @@ class Audit:
             key = [entry[name] for name in _KEYS.get(kind, ())]
             self._require_place(kind, (_PLACES[kind], *key), entry.get("batch"))
             self._take_of[kind](entry)
+
+    def go_on_as(self, origin: str, keys: Iterable[VerifierKey]) -> None:
+        """From the next entry on the log has another name and other keys, as its founding note says."""
+        self._origin, self.keys = origin, list(keys)
+        self.all_keys.update(self.keys)
+        self._pinned.update(self.keys)
 
     def end(self) -> None:
         """There are no more entries."""
@@ -430,7 +437,7 @@ class Audit:
     # --- Keys and officers ---
 
     def _take_keys(self, entry: Entry) -> None:
-        origin = self.founding.get("origin", "")
+        origin = self._origin or self.founding.get("origin", "")
         try:
             new = rotation.keys_of(origin, entry["keys"])
             if not self._pinned.intersection(new):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ledger.errors import DomainError
+from ledger.founding import PIN
 from ledger.note import NOTE_BYTES_MAX, VerifierKey, parse_head, parse_verifier_key
 from ledger.verify import run
 from ledger.verify.anchors import NoAnchors, ReadAnchors
@@ -43,6 +45,7 @@ from ledger.witness import parse_evidence, verify_fork
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 # Enough to tell payees apart on a screen; the JSON report has all.
 PAYEE_DIGITS = 16
+_PINNED = re.compile(rf"{PIN}[0-9a-f]{{64}}").fullmatch
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 NEW_FOLDER = click.Path(path_type=Path, file_okay=False)
 WITHOUT_ANCHORS = (
@@ -66,16 +69,40 @@ class _Key(click.ParamType[VerifierKey]):
             self.fail(str(refused), param, ctx)
 
 
+class _Founding(click.ParamType[str | Path]):
+    """A founding note in a file, or the text that it is known by; an address may follow, as in its QR code."""
+
+    name = "founding note"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
+        told = str(value).split()
+        if not told or not told[0].startswith(PIN):
+            return Path(str(FILE.convert(str(value), param, ctx)))
+        if not _PINNED(told[0]):
+            self.fail("not the SHA-256 of a founding note", param, ctx)
+        return told[0]
+
+
 _OPTIONS = (
     click.argument("where", metavar="ADDRESS|FOLDER"),
     click.option(
         "--key", "keys", type=_Key(), multiple=True, help="The log's verifier key; once for each it signs with."
     ),
-    click.option("--founding", type=FILE, help="The co-op's founding note, as you were given it."),
+    click.option(
+        "--founding",
+        type=_Founding(),
+        metavar="FILE|sha256:…",
+        help="The co-op's founding note, as you were given it, or what its QR code says.",
+    ),
     click.option(
         "--witness", "witnesses", type=_Key(), multiple=True, help="A witness's verifier key; may be repeated."
     ),
     click.option("--witnesses-needed", type=click.IntRange(0), help="How many witnesses must have cosigned the head."),
+    click.option(
+        "--predecessor",
+        metavar="ADDRESS|FOLDER",
+        help="Where the log that this one goes on from is still shown: hold the two together.",
+    ),
     click.option(
         "--receipts", type=FOLDER, help="A folder with your receipts (*.tlog-proof) and promises (*.promise)."
     ),
@@ -148,9 +175,10 @@ class _OnChain:
 def _verify(
     where: str,
     keys: tuple[VerifierKey, ...],
-    founding: Path | None,
+    founding: str | Path | None,
     witnesses: tuple[VerifierKey, ...],
     witnesses_needed: int | None,
+    predecessor: str | None,
     receipts: Path | None,
     all_receipts: bool,
     epoch: str | None,
@@ -167,10 +195,15 @@ def _verify(
     """
     if Path(where).is_file():
         sys.exit(_show_evidence(Path(where), keys, Memory(state or default_folder())))
-    note = None if founding is None else _read(founding, NOTE_BYTES_MAX)
-    asked = run.Asked(keys, note, witnesses, witnesses_needed, receipts, all_receipts, epoch, ballot)
+    note = _read(founding, NOTE_BYTES_MAX) if isinstance(founding, Path) else None
+    pin = founding if isinstance(founding, str) else None
+    asked = run.Asked(keys, note, witnesses, witnesses_needed, receipts, all_receipts, epoch, ballot, founding_pin=pin)
     try:
-        report = _audited(where, whole_s, asked, Memory(state or default_folder()), on_chain)
+        with ExitStack() as opened:
+            if predecessor is not None:
+                ended = opened.enter_context(closing(open_log(predecessor, whole_s)))
+                asked = replace(asked, predecessor=ended)
+            report = _audited(where, whole_s, asked, Memory(state or default_folder()), on_chain)
     except (Unreadable, NoAnchors, ChainUnread) as refused:
         raise CannotBegin(str(refused)) from refused
     except OSError as failed:

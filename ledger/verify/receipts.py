@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -89,8 +89,8 @@ class Fork:
 class Held:
     """Holds a collection against a log of `size` entries that has sealed these epochs, in their order.
 
-    `are_all`: the collection has a receipt of each of the member's plays. `ballots` has the log's votes that she has
-    promises of.
+    `before` are the logs that it goes on from, by name, and how many entries it has of each. `are_all`: the collection
+    has a receipt of each of the member's plays. `ballots` has the log's votes that she has promises of.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class Held:
         findings: Findings,
         *,
         origin: str,
+        before: Mapping[str, int],
         keys: Iterable[VerifierKey],
         size: int,
         sealed: Sequence[int],
@@ -106,7 +107,7 @@ class Held:
         ballots: Ballots,
     ) -> None:
         self._collection, self._findings = collection, findings
-        self._origin, self._keys, self._size = origin, list(keys), size
+        self._sizes, self._keys, self._origin = {**before, origin: size}, list(keys), origin
         self._are_all, self._ballots = are_all, ballots
         self._sealed = {epoch: place for place, epoch in enumerate(sealed)}
         self.outcomes: list[ReceiptOutcome] = []
@@ -130,22 +131,32 @@ class Held:
     def _pass(self, file: str, kind: str, said: str) -> None:
         self.outcomes.append(ReceiptOutcome(file, kind, True, said))
 
+    def _keys_of(self, origin: str) -> list[VerifierKey]:
+        """A key speaks for the log that it bears the name of, and for no other."""
+        return [key for key in self._keys if key.name == origin]
+
     def _check_receipt(self, file: str, proof: Proof, roots: dict[int, bytes]) -> None:
+        head = proof.head
+        if head.origin not in self._sizes:
+            self._fail(file, "receipt", f"a receipt of another log: {head.origin}")
+            return
         try:
-            shown = receipts.verify(proof, self._keys)
+            shown = receipts.verify(proof, self._keys_of(head.origin))
         except DomainError as refused:
             self._fail(file, "receipt", f"the receipt does not hold: {refused}")
             return
-        head = proof.head
-        if head.origin != self._origin:
-            self._fail(file, "receipt", f"a receipt of another log: {head.origin}")
+        size = self._sizes[head.origin]
+        if head.origin != self._origin and head.size > size:
+            said = f"a head of {head.origin} beyond its last good one: it shows nothing any more, ask for a new receipt"
+            self._fail(file, "receipt", said)
             return
-        if head.size > self._size:
+        if head.size > size:
             self.forks.append(Fork(file, proof))
-            self._fail(file, "receipt", f"its signed head has {head.size} entries, the published log {self._size}")
+            self._fail(file, "receipt", f"its signed head has {head.size} entries, the published log {size}")
             return
         if roots.get(head.size) != head.root:
-            self.forks.append(Fork(file, proof))
+            if head.origin == self._origin:
+                self.forks.append(Fork(file, proof))
             self._fail(file, "receipt", "its signed head is of another log than the published one: a fork")
             return
         self._shown[file] = shown
@@ -190,12 +201,13 @@ class Held:
 
     def _check_promise(self, file: str, data: bytes, until: int) -> None:
         try:
-            told = receipts.verify_promise(data, self._keys)
+            told = receipts.parse_promise(parse_note(data))
+            if told.origin not in self._sizes:
+                self._fail(file, "promise", f"a promise of another log: {told.origin}")
+                return
+            receipts.verify_promise(data, self._keys_of(told.origin))
         except DomainError as refused:
             self._fail(file, "promise", f"the promise does not hold: {refused}")
-            return
-        if told.origin != self._origin:
-            self._fail(file, "promise", f"a promise of another log: {told.origin}")
             return
         if isinstance(told, VotePromise):
             self._check_vote(file, told, until)

@@ -25,6 +25,7 @@ CHECKS: Mapping[str, str] = {
     "founding": "the log is the founded one",
     "keys": "keys are believed for a reason, and handed over by those before",
     "memory": "the log begins as it did when it was seen last",
+    "lineage": "the log begins with all of the log that it goes on from",
     "witnesses": "as many witnesses cosigned as are needed",
     "terms": "tariff, rates, rules and net factors change only epochs to come, within the constitution",
     "ballots": "every vote is signed by its member and counts once, and terms are what the votes come to",
@@ -195,6 +196,8 @@ class Report:
     evidence: list[str] = field(default_factory=list)
     keys: str = "none known"
     remembered: str = NOT_REMEMBERED
+    lineage: list[str] = field(default_factory=list)
+    """Of each log that this one goes on from, the first one first; and of what it still shows, if that was asked."""
     witnesses: list[str] = field(default_factory=list)
     witnesses_known: int = 0
     witnesses_needed: int = 0
@@ -222,6 +225,7 @@ class Report:
             "receipts": self.receipts,
             "witnesses": self.witnesses_needed,
             "memory": self.remembered != NOT_REMEMBERED,
+            "lineage": self.lineage,
             "anchors": self.anchored is not None,
             "registry": self.registry_checked,
         }
@@ -236,6 +240,7 @@ class Report:
         )
         yield f"keys: {self.keys}"
         yield f"earlier head: {self.remembered}"
+        yield from self.lineage
         for totals in self.epochs:
             by = f"attested by {' and '.join(totals.attested_by)}" if totals.attested_by else "NOT attested"
             yield f"bank at the close of {label(self.calendar, totals.epoch)}: {by}"
@@ -289,6 +294,7 @@ class Report:
             "findings_count": self.findings.count,
             "unreadable": self.unreadable or None,
             "evidence": self.evidence,
+            "lineage": self.lineage,
             "witnesses": self.witnesses,
             "witnesses_known": self.witnesses_known,
             "anchors": self._anchors_as_json(),

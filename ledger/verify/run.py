@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ledger import founding as foundings
 from ledger.errors import DomainError, NoteRefused, TileRefused
-from ledger.founding import FoundingNote
+from ledger.founding import FoundingNote, Predecessor
 from ledger.merkle import consistency_proof
 from ledger.note import (
     Checkpoint,
@@ -18,13 +18,14 @@ from ledger.note import (
     VerifierKey,
     parse_checkpoint,
     parse_note,
-    verified,
 )
 from ledger.tiles import TiledTree
 from ledger.verify import memory as memories
 from ledger.verify.anchors import Anchored, compare
 from ledger.verify.audit import Audit
 from ledger.verify.ballots import Ballots
+from ledger.verify.lineage import Lineage, look_at, signers
+from ledger.verify.lineage import compare as compare_heads
 from ledger.verify.memory import Memory
 from ledger.verify.reading import CHECKPOINT, Log, Unreadable
 from ledger.verify.receipts import Collection, Held, collect
@@ -44,7 +45,8 @@ class Asked:
 
     `all_receipts`: the receipts are of all her plays. `anchors` are all that a chain had before the log's head is read;
     `chain_is_independent` of the operator is her word. `decisions` are all that it had of ballots, and `electorate`
-    asks it who the members were at a ballot's snapshot.
+    asks it who the members were at a ballot's snapshot. `predecessor` is the log that this one goes on from;
+    `founding_pin` what the founding note is known by, where she was not given the note.
     """
 
     keys: tuple[VerifierKey, ...] = ()
@@ -59,6 +61,8 @@ class Asked:
     chain_is_independent: bool = False
     decisions: Sequence[Decision] | None = None
     electorate: Electorate | None = None
+    predecessor: Log | None = None
+    founding_pin: str | None = None
 
 
 def _no_progress(_done: int, _whole: int) -> None:
@@ -106,9 +110,11 @@ class _Run:
         written, note, head = self._read_head()
         founding, keys = self._whom_to_believe(head.origin)
         collection = Collection() if self._asked.receipts is None else collect(self._asked.receipts)
+        lineage = Lineage(founding, head.origin, keys)
         before = self._recall_head(head.origin)
-        marks = {proof.head.size for proof in collection.proofs.values()}
-        marks |= {anchor.size for anchor in self._asked.anchors or ()}
+        seen = [(each, kept) for each in lineage.before if (kept := self._recall_head(each.head.origin))]
+        marks = {proof.head.size for proof in collection.proofs.values()} | set(lineage.ends.values())
+        marks |= {anchor.size for anchor in self._asked.anchors or ()} | {kept[1].size for _, kept in seen}
         walk = Walk(self._log, head.size, self._findings, marks | ({before[1].size} if before else set()))
         ballots = Ballots(
             self._findings,
@@ -117,22 +123,28 @@ class _Run:
             _membership(founding),
             keeps_seats=self._asked.electorate is not None,
         )
-        audit = Audit(self._findings, keys, founding.officers if founding else None, self._asked.epoch, ballots)
+        officers = lineage.officers if founding else None
+        audit = Audit(self._findings, lineage.first[1], officers, self._asked.epoch, ballots)
         is_whole = False
         try:
-            is_whole = self._walk(walk, audit, head, progress)
+            is_whole = self._walk(walk, audit, head, lineage, progress)
         finally:
             self._tell(audit, head)
-            is_signed = self._check_signatures(note, audit, founding, is_whole=is_whole)
+            own = [key for key in dict.fromkeys((*audit.all_keys, *keys)) if key.name == head.origin]
+            is_signed = self._check_signatures(note, audit.keys if is_whole else own, founding, is_whole=is_whole)
             if before and is_signed:
-                self._compare(before, (written, head), audit, walk)
-            self._compare_anchors(audit, head, walk, is_whole=is_whole)
+                self._compare(before, (written, head), own, walk)
+            self._compare_anchors(audit, head, walk, lineage, is_whole=is_whole)
             self._require_constitution(founding, audit)
         self._compare_with_registry(ballots)
+        lineage.check(walk.roots, walk.read, self._findings)
+        remembered = [told for each, kept in seen for told in self._compare_with_ended(each, kept, audit, walk)]
+        self._report.lineage = [*lineage.told, *remembered, *self._look_at_ended(lineage, audit)]
         held = Held(
             collection,
             self._findings,
             origin=head.origin,
+            before=lineage.ends,
             keys=audit.all_keys,
             size=head.size,
             sealed=[totals.epoch for totals in audit.epochs],
@@ -142,7 +154,7 @@ class _Run:
         held.check(walk.roots, max(now_s, audit.last_closed_at))
         self._report.receipts = held.outcomes
         for fork in held.forks:
-            self._keep_evidence(str(fork.proof.checkpoint), (written, head), audit, walk)
+            self._keep_evidence(str(fork.proof.checkpoint), (written, head), own, walk)
         if is_signed and is_whole and not self._report.evidence and self._memory is not None:
             self._remember(written, head, founding, keys)
 
@@ -176,6 +188,9 @@ class _Run:
         else:
             report.keys, pinned = "TRUSTED ON FIRST USE: compare the founding note with another member's", ()
         note = given or self._found_note(origin)
+        if asked.founding_pin is not None:
+            note = self._require_pinned(note, asked.founding_pin)
+            report.keys, pinned = "pinned by what was given", asked.keys or (note.keys if note else ())
         # A note that was not given has to be held to the keys that were.
         if note and pinned and note is not given and not set(note.keys) & set(pinned):
             note = None
@@ -185,6 +200,14 @@ class _Run:
         if (note and note.origin != origin) or any(key.name != origin for key in keys):
             self._findings.add("keys", None, "the keys that are believed are of another log", keys[0].name, origin)
         return note, keys
+
+    def _require_pinned(self, note: FoundingNote | None, pin: str) -> FoundingNote | None:
+        """The founding note if it is the one that is known by this."""
+        found = foundings.pin(parse_note(self._founding_note)) if note else "none"
+        if found != pin:
+            self._findings.add("keys", None, "the founding note is another one than was given", pin, found)
+            return None
+        return note
 
     def _found_note(self, origin: str) -> FoundingNote | None:
         """The founding note that is remembered, else the one that the log shows."""
@@ -211,22 +234,22 @@ class _Run:
 
     # --- The log ---
 
-    def _walk(self, walk: Walk, audit: Audit, head: Checkpoint, progress: Progress) -> bool:
+    def _walk(self, walk: Walk, audit: Audit, head: Checkpoint, lineage: Lineage, progress: Progress) -> bool:
         """Go through all of it; whether its tree is the one that was signed."""
         progress(0, head.size)
         try:
             for bundle in walk.bundles():
-                for entry in bundle:
-                    audit.take(entry)
+                for part in lineage.take(audit, bundle):
+                    for entry in part:
+                        audit.take(entry)
                 progress(walk.read, head.size)
         except TileRefused as refused:
             self._findings.add("tiles", walk.read, f"a bundle of entries that cannot be taken apart: {refused}")
             return False
         audit.end()
-        if audit.founding.get("origin") != head.origin:
-            self._findings.add(
-                "founding", 0, "the founding is of another log", head.origin, audit.founding.get("origin")
-            )
+        first, _ = lineage.first
+        if audit.founding.get("origin") != first:
+            self._findings.add("founding", 0, "the founding is of another log", first, audit.founding.get("origin"))
         if walk.root != head.root:
             self._findings.add(
                 "tree", None, "the entries are not those of the signed head", head.root.hex(), walk.root.hex()
@@ -256,13 +279,15 @@ class _Run:
         report.ballots, report.constitution = [*audit.ballots.totals()], audit.ballots.constitution.hash
         report.epochs, report.lines, report.lines_left_out = audit.epochs, audit.lines, audit.lines_left_out
 
-    def _check_signatures(self, note: Note, audit: Audit, founding: FoundingNote | None, *, is_whole: bool) -> bool:
+    def _check_signatures(
+        self, note: Note, keys: Sequence[VerifierKey], founding: FoundingNote | None, *, is_whole: bool
+    ) -> bool:
         """Whether the log signed the head. Where it was not read to its end, later keys may be unknown."""
-        signed, wrong = _signers(note, audit.keys if is_whole else audit.all_keys)
+        signed, wrong = signers(note, keys)
         for said in wrong:
             self._findings.add("signatures", None, f"the head: {said}")
         if is_whole:
-            for key in audit.keys:
+            for key in keys:
                 if key not in signed and not wrong:
                     told = f"{key.name} ({key.type.name}, {key.key_id.hex()})"
                     self._findings.add("signatures", None, f"the head is not signed by a key of the log: {told}")
@@ -276,7 +301,7 @@ class _Run:
         needed = asked.witnesses_needed
         if needed is None:
             needed = founding.witnesses_needed if founding and not asked.witnesses else 0
-        cosigned, wrong = _signers(note, witnesses)
+        cosigned, wrong = signers(note, witnesses)
         for said in wrong:
             self._findings.add("witnesses", None, f"a cosignature: {said}")
         report.witnesses = sorted({key.name for key in cosigned})
@@ -284,13 +309,16 @@ class _Run:
         if len(report.witnesses) < needed:
             self._findings.add("witnesses", None, "too few witnesses cosigned the head", needed, len(report.witnesses))
 
-    def _compare_anchors(self, audit: Audit, head: Checkpoint, walk: Walk, *, is_whole: bool) -> None:
+    def _compare_anchors(self, audit: Audit, head: Checkpoint, walk: Walk, lineage: Lineage, *, is_whole: bool) -> None:
         asked, report = self._asked, self._report
         if asked.anchors is None:
             return
+        # A contract of anchors is one log's: of what was sealed before under another name it need not know.
+        begun, there = max(lineage.ends.values(), default=0), {anchor.epoch for anchor in asked.anchors}
+        sealed = {epoch: seal for epoch, seal in audit.sealed.items() if seal.at >= begun or epoch in there}
         report.chain_is_independent = asked.chain_is_independent
         report.anchored, report.unanchored = compare(
-            asked.anchors, audit.sealed, walk.roots, head.size, self._findings, is_whole=is_whole
+            asked.anchors, sealed, walk.roots, head.size, self._findings, is_whole=is_whole
         )
 
     def _compare_with_registry(self, ballots: Ballots) -> None:
@@ -301,6 +329,37 @@ class _Run:
             for ballot in ballots.counted.values():
                 compare_electorate(ballot, ballots.constitution, asked.electorate, self._findings)
         self._report.registry_checked = None not in (asked.decisions, asked.electorate)
+
+    # --- The logs before ---
+
+    def _compare_with_ended(
+        self, ended: Predecessor, seen: tuple[str, Checkpoint], audit: Audit, walk: Walk
+    ) -> Iterator[str]:
+        """Hold what was remembered of a log that ended against what is told of it."""
+        origin, (written, shown) = ended.head.origin, seen
+        keys = [key for key in audit.all_keys if key.name == origin]
+        kept = None if self._memory is None else self._memory.recall(origin, memories.FOUNDING)
+        if kept not in (None, ended.note.encode()) or not set(self._remembered_keys(origin)) <= set(keys):
+            self._findings.add("lineage", None, f"{origin} had another founding note or other keys when it was seen")
+        is_one = shown.size > ended.head.size or walk.roots.get(shown.size, shown.root) == shown.root
+        yield f"{origin} before: {compare_heads(parse_note(written.encode()), shown, ended, is_one, self._findings)}"
+        if not is_one:
+            self._keep_evidence(written, (str(ended.checkpoint), ended.head), keys, walk)
+
+    def _look_at_ended(self, lineage: Lineage, audit: Audit) -> Iterator[str]:
+        """What a log that ended still shows, if it was asked for."""
+        ended = self._asked.predecessor
+        if ended is None:
+            for each in lineage.before[-1:]:
+                yield f"that no later head of {each.head.origin} was cosigned: not looked at (--predecessor)"
+            return
+        if not lineage.before:
+            said = "no founding note that is believed tells of a log before"
+            self._findings.add("lineage", None, said, ended.address)
+            return
+        last = lineage.before[-1]
+        keys = [key for key in audit.all_keys if key.name == last.head.origin]
+        yield f"{ended.address}: {look_at(ended, last, self._log, keys, self._findings)}"
 
     # --- Memory ---
 
@@ -314,7 +373,9 @@ class _Run:
             self._report.remembered = "what was remembered cannot be read"
             return None
 
-    def _compare(self, before: tuple[str, Checkpoint], now: tuple[str, Checkpoint], audit: Audit, walk: Walk) -> None:
+    def _compare(
+        self, before: tuple[str, Checkpoint], now: tuple[str, Checkpoint], keys: Sequence[VerifierKey], walk: Walk
+    ) -> None:
         """Hold the log against the head that was seen last."""
         report, old, head = self._report, before[1], now[1]
         if head.size < old.size:
@@ -329,9 +390,11 @@ class _Run:
         else:
             report.remembered = f"of {old.size} entries: the log begins with them"
             return
-        self._keep_evidence(before[0], now, audit, walk)
+        self._keep_evidence(before[0], now, keys, walk)
 
-    def _keep_evidence(self, earlier: str, now: tuple[str, Checkpoint], audit: Audit, walk: Walk) -> None:
+    def _keep_evidence(
+        self, earlier: str, now: tuple[str, Checkpoint], keys: Sequence[VerifierKey], walk: Walk
+    ) -> None:
         """Keep two heads of which no log has both, or was not to show one after the other; and what shows it."""
         seen, shown, head = parse_note(earlier.encode()), parse_note(now[0].encode()), now[1]
         old = parse_checkpoint(seen.text)
@@ -342,7 +405,7 @@ class _Run:
                 proof = tuple(consistency_proof(old.size, head.size, tree.subtree))
                 evidence = replace(evidence, earlier=walk.roots[old.size], proof=proof)
             if head.size >= old.size:
-                verify_fork(str(evidence), audit.all_keys)
+                verify_fork(str(evidence), keys)
         except (DomainError, FileNotFoundError) as refused:
             self._report.evidence.append(f"none could be made: {refused}")
             return
@@ -375,19 +438,3 @@ def _membership(founding: FoundingNote | None) -> tuple[int, str] | None:
     if contract is None or not (chain_id.isascii() and chain_id.isdecimal()):
         return None
     return int(chain_id), contract.lower()
-
-
-def _signers(note: Note, keys: Sequence[VerifierKey] | set[VerifierKey]) -> tuple[set[VerifierKey], list[str]]:
-    """Of these keys those whose signatures hold, and what is wrong with others'."""
-    signed: set[VerifierKey] = set()
-    wrong: list[str] = []
-    present = {(line.name, line.key_id) for line in note.signatures}
-    for key in keys:
-        if (key.name, key.key_id) not in present:
-            continue
-        try:
-            verified(note, [key])
-            signed.add(key)
-        except NoteRefused as refused:
-            wrong.append(str(refused))
-    return signed, wrong

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -64,6 +64,12 @@ def intend_anchor(
     out_of_order = or_(Anchor.epoch > epoch, Anchor.size > size)
     if session.scalar(select(Anchor.epoch).where(Anchor.epoch != epoch, out_of_order).limit(1)) is not None:
         raise AnchorOutOfOrder(epoch=epoch, size=size)
+
+
+def forget_beyond(session: Session, size: int, reason: str) -> None:
+    """Of a log that goes on from its first `size` entries under another name, later epochs are anchored again."""
+    let_go(session, reason)
+    session.execute(delete(Anchor).where(Anchor.size > size))
 
 
 # --- An anchor's steps ---

@@ -66,10 +66,9 @@ STOP_STEPS: StopSteps = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.S
 # Written to postgresql.conf at initdb; from then on the file is the operator's to change.
 CONFIGURATION = {
     "max_connections": "200",
-    "shared_buffers": "256MB",
-    "effective_cache_size": "512MB",
     "random_page_cost": "1.1",
-    "wal_compression": "on",
+    # This build knows pglz alone, which costs more than all that it compresses does.
+    "wal_compression": "off",
     "max_wal_size": "1GB",
     "fsync": "on",
     "full_page_writes": "on",
@@ -83,6 +82,7 @@ CONFIGURATION = {
     # Details of an error quote rows, and with them people.
     "log_error_verbosity": "terse",
 }
+BUFFERS_MB_MIN, BUFFERS_MB_MAX = 128, 4_096
 
 
 class PostgresError(Exception):
@@ -406,7 +406,7 @@ def _initialise(folder: Path, identity: Identity | None, password: str) -> None:
         "--data-checksums",
         "--no-instructions",
     ]
-    for name, value in CONFIGURATION.items():
+    for name, value in (CONFIGURATION | memory_settings(_memory_bytes())).items():
         command += ["-c", f"{name}={value}"]
     log = folder / "initdb.log"
     with process.open_log(log) as output:
@@ -421,6 +421,22 @@ def _initialise(folder: Path, identity: Identity | None, password: str) -> None:
     (scratch / "data").rename(folder / "data")
     sync_folder(folder)
     shutil.rmtree(scratch)
+
+
+def memory_settings(memory_bytes: int) -> dict[str, str]:
+    """What a server shares its memory out by, on a machine it is not alone on.
+
+    The rows of who owns how much of what are met in no order: whatever of them does not fit is read and written anew.
+    """
+    buffers_mb = min(max(memory_bytes // 8 >> 20, BUFFERS_MB_MIN), BUFFERS_MB_MAX)
+    return {
+        "shared_buffers": f"{buffers_mb}MB",
+        "effective_cache_size": f"{max(memory_bytes // 2 >> 20, buffers_mb)}MB",
+    }
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _check_major_version(data: Path) -> None:

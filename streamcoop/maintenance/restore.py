@@ -147,7 +147,7 @@ def into_server(backup: Path, settings: Settings, *, is_newest: bool = False) ->
         kind = mimetypes.guess_type(path.name)[0] or CONTENT_TYPE_UNKNOWN
         key = path.relative_to(objects).as_posix()
         # The one object that changes: a later one that is there stays.
-        if key != files.key_of(files.CHECKPOINT):
+        if not files.is_checkpoint(key):
             store.put_file(key, path, kind)
         elif not store.exists(key):
             store.replace_bytes(key, path.read_bytes(), files.TEXT)

@@ -38,6 +38,8 @@ GAUGES: dict[str, tuple[str, str | None]] = {
     "streamcoop_log_batches_waiting": ("Batches of the shared log that have ended and are not published.", None),
     "streamcoop_log_oldest_age_seconds": ("How long the earliest of them has waited.", None),
     "streamcoop_log_published_timestamp_seconds": ("When a batch was last published.", None),
+    "streamcoop_witnessed_logs_forked": ("Logs of others that are witnessed here and have forked.", None),
+    "streamcoop_witnessed_fork_timestamp_seconds": ("When the last evidence of that was found.", None),
     "streamcoop_recordings_waiting": ("Uploads that are not ready to be played.", None),
     "streamcoop_recordings_oldest_age_seconds": ("Age of the oldest of them.", None),
     "streamcoop_payouts": ("Payouts under way.", "state"),
@@ -83,11 +85,14 @@ def _tell_database(told: Figures, standing: Standing, at: datetime) -> None:
         "streamcoop_anchors_oldest_age_seconds": _seconds(standing.oldest_anchor),
         "streamcoop_log_batches_waiting": standing.log_batches,
         "streamcoop_log_oldest_age_seconds": _seconds(standing.oldest_log_batch),
+        "streamcoop_witnessed_logs_forked": standing.forked_logs,
         "streamcoop_recordings_waiting": standing.recordings_waiting,
         "streamcoop_recordings_oldest_age_seconds": _seconds(standing.oldest_recording),
     }
     if standing.log_published_at is not None:
         single["streamcoop_log_published_timestamp_seconds"] = standing.log_published_at.timestamp()
+    if standing.last_fork_at is not None:
+        single["streamcoop_witnessed_fork_timestamp_seconds"] = standing.last_fork_at.timestamp()
     if books is not None and books.ended_at is not None:
         single["streamcoop_books_balanced"] = float(not books.findings)
         single["streamcoop_books_findings"] = books.findings

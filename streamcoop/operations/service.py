@@ -31,6 +31,7 @@ from streamcoop.operations import books_check, broker
 from streamcoop.payouts import service as payouts
 from streamcoop.settings import Settings
 from streamcoop.transparency.recovering import is_behind
+from streamcoop.witness import service as witness
 
 # For each part: to be connected, and for each of its answers.
 PART_S_MAX = 2
@@ -85,6 +86,9 @@ class Standing:
     oldest_recording: timedelta
     payouts: dict[str, tuple[int, datetime]]
     books: books_check.LastCheck | None
+    forked_logs: int = 0
+    """Of the logs of others that are witnessed here."""
+    last_fork_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,7 @@ def standing(conn: Connection, configured: Settings, now: datetime) -> Standing:
         # Nor where nobody signs the log.
         told = batches.waiting(conn) if configured.log_key else batches.Waiting(0, None)
         published = batches.published_head(conn)
+        forked, last_fork_at = witness.forks(session)
         recordings, uploaded_at = rendering.unfinished(session, COUNT_MAX)
         return Standing(
             unsettled_plays=count,
@@ -194,6 +199,8 @@ def standing(conn: Connection, configured: Settings, now: datetime) -> Standing:
             oldest_recording=now - uploaded_at if uploaded_at else timedelta(),
             payouts=payouts.under_way(session),
             books=books_check.last(session),
+            forked_logs=forked,
+            last_fork_at=last_fork_at,
         )
 
 

@@ -25,6 +25,8 @@ RECORDING_AGE_MAX = timedelta(hours=1)
 ANCHOR_AGE_MAX = timedelta(hours=2)
 LOG_BATCH_AGE_MAX = timedelta(hours=1)
 PAYOUT_AGE_MAX = timedelta(days=7)
+# Evidence stays for ever: for so long it is news.
+FORK_TOLD = timedelta(days=1)
 BOOKS_CHECK_AGE_MAX = timedelta(hours=3)
 
 
@@ -137,6 +139,7 @@ def _database(standing: Standing, minute: LastMinute | Away, at: datetime) -> li
             standing.oldest_anchor <= ANCHOR_AGE_MAX,
         ),
         _log(standing, at),
+        *_forks(standing, at),
         _payouts(standing, at),
         _books(standing, at),
     ]
@@ -160,6 +163,14 @@ def _log(standing: Standing, at: datetime) -> Line:
     return Line(
         "log", "nothing is published yet" if published_at is None else f"published {_span(at - published_at)} ago"
     )
+
+
+def _forks(standing: Standing, at: datetime) -> list[Line]:
+    if standing.last_fork_at is None:
+        return []
+    age = at - standing.last_fork_at
+    told = f"{standing.forked_logs:,} witnessed logs FORKED, last seen {_span(age)} ago; `streamcoop witness evidence`"
+    return [_judged("witness", told, age > FORK_TOLD)]
 
 
 def _payouts(standing: Standing, at: datetime) -> Line:

@@ -90,7 +90,9 @@ def attest(
     by_books_micro = attestations.bank_micro(conn, sealed.batch)
     if bank_micro != by_books_micro and not may_differ:
         raise NotAsTheBooks(books_micro=by_books_micro, said_micro=bank_micro)
-    origin = naming.name_log(session, settings)
+    naming.name_log(session, settings)
+    # By this name every auditor knows whose bank it is, whatever the log is called later.
+    origin = naming.first_origin(session, settings)
     signed = attestation.text(origin, sealed.epoch, sealed.batch, bank_micro, founded.currency)
     signature = attestation.signature(officer, signed)
     if attestations.intend(conn, sealed, bank_micro, str(own), signature):

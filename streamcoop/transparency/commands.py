@@ -1,49 +1,38 @@
-"""`streamcoop log`: the log's keys and state, the founding note, attestations (docs/log-keys.md)."""
+"""`streamcoop log`: keys, state, attestations; the founding note's are in `founding_commands` (docs/log-keys.md)."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from ledger.errors import DomainError
-from ledger.note import NOTE_BYTES_MAX, VerifierKey, parse_verifier_key
-from ledger.witness import parse_witnesses
-from streamcoop.adapters.objects import ObjectConflict, ObjectStoreUnavailable, open_store
+from streamcoop.adapters.objects import open_store
 from streamcoop.clock import now
 from streamcoop.database import engine, transaction
-from streamcoop.embedded.private import sync_folder
 from streamcoop.founded import founded
 from streamcoop.settings import Settings, settings
-from streamcoop.transparency import attesting, founding, key_files, naming, recovering, rotating
-from streamcoop.transparency.founding import Trusted
+from streamcoop.transparency import (
+    attesting,
+    founding,
+    key_files,
+    naming,
+    places,
+    recovering,
+    rotating,
+)
+from streamcoop.transparency.founding_commands import FOUNDING_COMMANDS
 from streamcoop.transparency.keys import keyring, signing_keys
 from streamcoop.transparency.publishing import Writer
 from streamcoop.transparency.sealing import secret_of
 from streamcoop.transparency.status import Status
 from streamcoop.transparency.status import status as status_of
+from streamcoop.transparency.terminal import FILE, NEW_FILE, refusals_told
 
-FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-NEW_FILE = click.Path(path_type=Path, dir_okay=False)
-_REFUSALS = (DomainError, ObjectStoreUnavailable, ObjectConflict, OSError, *recovering.REFUSALS)
 _AMOUNT = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,6}))?")
-
-
-class _Key(click.ParamType[VerifierKey]):
-    name = "vkey"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> VerifierKey:
-        try:
-            return value if isinstance(value, VerifierKey) else parse_verifier_key(str(value))
-        except DomainError as refused:
-            self.fail(str(refused), param, ctx)
 
 
 class _Amount(click.ParamType[int]):
@@ -67,15 +56,6 @@ def _written(amount_micro: int) -> str:
     return f"{'-' if amount_micro < 0 else ''}{whole}.{f'{rest:06}'.rstrip('0').ljust(2, '0')}"
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """What is refused here is a sentence for whoever sits at the terminal."""
-    try:
-        yield
-    except _REFUSALS as refusal:
-        raise click.ClickException(str(refusal)) from refusal
-
-
 @click.group("log")
 def log_command() -> None:
     """The shared log: its keys, its state, its founding note, attestations (docs/log-keys.md)."""
@@ -87,7 +67,7 @@ def log_command() -> None:
 @log_command.command("keys")
 def keys() -> None:
     """The log's verifier keys, one a line: what members and witnesses pin. They sign its newest head."""
-    with _told(), transaction() as session:
+    with refusals_told(), transaction() as session:
         ring = keyring(session, signing_keys(settings(), naming.origin(session, settings())))
     if not ring.current:
         raise click.ClickException("STREAMCOOP_LOG_KEY is not set: this service signs no log")
@@ -104,7 +84,7 @@ def keys() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def status(as_json: bool) -> None:
     """How far the log is published, and whether it goes on. Exit status 1 if it does not until something is done."""
-    with _told(), transaction() as session:
+    with refusals_told(), transaction() as session:
         found = status_of(session, _reader(settings()))
     if as_json:
         click.echo(json.dumps(asdict(found), indent=2, default=lambda at: at.isoformat()))
@@ -130,16 +110,21 @@ def _reader(configured: Settings) -> Writer:
     with transaction() as session:
         origin = naming.origin(session, configured)
         ring = keyring(session, signing_keys(configured, origin))
+        first_origin, store = (
+            naming.first_origin(session, configured),
+            places.here(session.connection(), open_store(configured)),
+        )
     return Writer(
         transaction=transaction,
         engine=engine(),
-        store=open_store(configured),
+        store=store,
         keys=ring,
         origin=origin,
         founding=founded(),
         clock=now,
         secret=secret_of(configured),
         cosign=lambda _note, _head: "",
+        first_origin=first_origin,
     )
 
 
@@ -149,7 +134,7 @@ def recover_command() -> None:
 
     The service only reads meanwhile, and until this has succeeded.
     """
-    with _told():
+    with refusals_told():
         recovered = recovering.recover(settings(), open_store(settings()), now)
     click.echo(
         f"{recovered.put_back:,} batches are put back, and {recovered.published:,} found as they were published."
@@ -163,7 +148,7 @@ def recover_command() -> None:
 @click.option("--new-key-file", required=True, type=NEW_FILE, help="Made with the new secret, unless it is there.")
 def rotate_keys(new_key_file: Path) -> None:
     """Hand over from the log's keys to new ones, told in the open batch. Safe to repeat with the same file."""
-    with _told():
+    with refusals_told():
         secret = key_files.secret_once(new_key_file)
         with transaction() as session:
             rotated = rotating.rotate(session, open_store(settings()), settings(), secret)
@@ -184,86 +169,8 @@ def rotate_keys(new_key_file: Path) -> None:
 @click.option("-o", "--output", required=True, type=NEW_FILE, help="The file to be made; nobody else may read it.")
 def new_key(name: str, output: Path) -> None:
     """Make a founder's or an officer's key under NAME, as `lestari@coop.example`; prints its verifier key."""
-    with _told():
+    with refusals_told():
         click.echo(str(key_files.new_key(name, output)))
-
-
-# --- The founding note ---
-
-
-@log_command.command("founding")
-@click.option("--officer", "officers", type=_Key(), multiple=True, help="Who attests what the bank holds: two or more.")
-@click.option("--founder", "founders", type=_Key(), multiple=True, help="Who signs the note; may be repeated.")
-@click.option("--witness", "witnesses", type=_Key(), multiple=True, help="Else those of STREAMCOOP_LOG_WITNESSES.")
-@click.option("--witnesses-needed", type=click.IntRange(0), help="Else STREAMCOOP_LOG_WITNESSES_NEEDED.")
-@click.option("-o", "--output", required=True, type=NEW_FILE, help="The file to be made.")
-def founding_command(
-    officers: tuple[VerifierKey, ...],
-    founders: tuple[VerifierKey, ...],
-    witnesses: tuple[VerifierKey, ...],
-    witnesses_needed: int | None,
-    output: Path,
-) -> None:
-    """Write the founding note, signed by the log's keys and by no founder yet."""
-    configured = settings()
-    if not witnesses:
-        witnesses = tuple(key for one in parse_witnesses(configured.log_witnesses) for key in one.keys)
-    needed = configured.log_witnesses_needed if witnesses_needed is None else witnesses_needed
-    with _told():
-        chain = _chain_facts(configured)
-        with transaction() as session:
-            note = founding.write(session, configured, Trusted(founders, officers, witnesses, needed), chain)
-        with output.open("x", encoding="utf-8") as file:
-            file.write(note)
-    click.echo(f"{output} is to be signed by {len(founders)} founders: streamcoop log sign-founding {output}", err=True)
-
-
-def _chain_facts(configured: Settings) -> list[tuple[str, str]]:
-    from streamcoop.adapters.chain import ChainError  # the other commands need no chain
-    from streamcoop.transparency.contracts import chain_facts
-
-    try:
-        facts, unanswered = chain_facts(configured)
-    except (ChainError, ValueError) as refused:
-        raise click.ClickException(str(refused)) from refused
-    for name in unanswered:
-        click.echo(f"The chain does not answer for {name}: its code's hash is left out.", err=True)
-    return facts
-
-
-@log_command.command("sign-founding")
-@click.argument("file", type=FILE)
-@click.option("--key-file", required=True, type=FILE, help="The founder's, as new-key made it.")
-def sign_founding(file: Path, key_file: Path) -> None:
-    """Add a founder's signature to the founding note in FILE. Read what is in it first."""
-    with _told():
-        signed = founding.sign(_read(file, NOTE_BYTES_MAX), key_files.read_key(key_file))
-        scratch = file.with_name(f".{file.name}.new")
-        with scratch.open("w", encoding="utf-8") as unfinished:
-            unfinished.write(signed)
-            unfinished.flush()
-            os.fsync(unfinished.fileno())
-        scratch.replace(file)
-        sync_folder(file.parent)
-        left = founding.missing(signed.encode())
-    click.echo(f"Still to sign: {', '.join(left)}." if left else "All founders have signed.", err=True)
-
-
-@log_command.command("publish-founding")
-@click.argument("file", type=FILE)
-def publish_founding(file: Path) -> None:
-    """Publish the founding note in FILE beside the log's head, for good: it can never be changed."""
-    with _told(), transaction() as session:
-        told = founding.publish(session, open_store(settings()), settings(), _read(file, NOTE_BYTES_MAX))
-    click.echo(f"The founding note of {told.origin} is published.")
-
-
-def _read(file: Path, bytes_max: int) -> bytes:
-    with file.open("rb") as opened:
-        data = opened.read(bytes_max + 1)
-    if len(data) > bytes_max:
-        raise click.ClickException(f"{file} is too long")
-    return data
 
 
 # --- Attestations ---
@@ -279,8 +186,10 @@ def attest(epoch: str, amount: int, key_file: Path, although_it_differs: bool) -
 
     The first officer's word waits for a second's, who says the same with a key of their own; then the log tells both.
     """
-    with _told():
-        officer, store = key_files.read_key(key_file), open_store(settings())
+    with refusals_told():
+        officer = key_files.read_key(key_file)
+        with transaction() as session:
+            store = places.here(session.connection(), open_store(settings()))
         note = founding.published(store)
         if note is None:
             raise click.ClickException("no founding note is published: nobody knows yet who the officers are")
@@ -305,6 +214,10 @@ def attest(epoch: str, amount: int, key_file: Path, although_it_differs: bool) -
 @click.argument("epoch")
 def withdraw_attestation(epoch: str) -> None:
     """Forget what one officer alone has said of EPOCH. What two have said stays."""
-    with _told(), transaction() as session:
+    with refusals_told(), transaction() as session:
         attesting.withdraw(session, founded(), epoch)
     click.echo("It is withdrawn.")
+
+
+for command in FOUNDING_COMMANDS:
+    log_command.add_command(command)

@@ -22,13 +22,34 @@ _ROOT = "log"
 _PRIVATE = "log-private"
 FOLDERS = (_ROOT, _PRIVATE)
 _PUBLIC = re.compile(
-    r"checkpoint|founding|heads/[0-9]{9}|tile/(?:entries|[0-9]{1,2})/(?:x[0-9]{3}/){0,6}[0-9]{3}(?:\.p/[0-9]{1,3})?"
+    r"(?:(?:[2-9]|[1-9][0-9])/)?(?:checkpoint|founding|heads/[0-9]{9}|tile/(?:entries|[0-9]{1,2})/(?:x[0-9]{3}/){0,6}[0-9]{3}(?:\.p/[0-9]{1,3})?)"
 )
 
 
 def key_of(path: str) -> str:
     """The object behind a path of the log."""
     return f"{_ROOT}/{path}"
+
+
+def path_of(key: str) -> str | None:
+    """The path of the log behind an object; None of an object that is none of its public files."""
+    return key.removeprefix(f"{_ROOT}/") if key.startswith(f"{_ROOT}/") else None
+
+
+def folder_of(place: int) -> str:
+    """Where the files of the log of a place are, the first being 1."""
+    return f"{_ROOT}/" if place == 1 else f"{_ROOT}/{place}/"
+
+
+def address(public_address: str, place: int) -> str:
+    """Where everybody reads the log of a place."""
+    return f"{public_address}/{folder_of(place)}".rstrip("/")
+
+
+def is_checkpoint(key: str) -> bool:
+    """Whether it is a log's head that everybody is shown, which alone changes."""
+    path = path_of(key)
+    return path is not None and path.rpartition("/")[2] == CHECKPOINT
 
 
 def is_public(path: str) -> bool:

@@ -9,12 +9,12 @@ from sqlalchemy.orm import Session
 
 from ledger import entries, founding
 from ledger.errors import DomainError, NoteRefused
-from ledger.founding import FoundingNote
+from ledger.founding import FoundingNote, Predecessor
 from ledger.note import NOTE_BYTES_MAX, KeyType, Note, SigningKey, VerifierKey, verified
 from ledger.store import terms
 from streamcoop.adapters.objects import ObjectConflict, ObjectMissing, ObjectStore, read_whole
 from streamcoop.settings import Settings
-from streamcoop.transparency import files, naming
+from streamcoop.transparency import files, naming, places
 from streamcoop.transparency.keys import keyring, signing_keys
 from streamcoop.transparency.receipts import LogNotSigned
 
@@ -50,18 +50,30 @@ def write(session: Session, settings: Settings, trusted: Trusted, chain: Sequenc
     own = signing_keys(settings, origin)
     if not own:
         raise LogNotSigned
+    return written(own, trusted, terms.founding(session.connection()).constitution.hash, chain)
+
+
+def written(
+    own: Sequence[SigningKey],
+    trusted: Trusted,
+    constitution: str,
+    chain: Sequence[tuple[str, str]],
+    predecessor: Predecessor | None = None,
+) -> str:
+    """The same of the log that these keys are of, and of the log that it goes on from. Raises NoteRefused."""
     too_long = [key.name for key in trusted.officers if len(str(key)) > entries.TEXT_MAX]
     if too_long:
         raise NoteRefused(reason="the name of an officer's key is too long", key=too_long[0])
     told = FoundingNote(
-        origin=origin,
+        origin=own[0].name,
         keys=tuple(key.verifier for key in own),
         founders=trusted.founders,
         officers=trusted.officers,
         witnesses=trusted.witnesses,
         witnesses_needed=trusted.witnesses_needed,
-        constitution=terms.founding(session.connection()).constitution.hash,
+        constitution=constitution,
         chain=tuple(chain),
+        predecessor=predecessor,
     )
     note = founding.written(told, own)
     founding.draft(note.encode())
@@ -97,14 +109,17 @@ def publish(session: Session, store: ObjectStore, settings: Settings, data: byte
     if told.origin != origin or not set(told.keys) <= set(ring.all):
         raise AnotherLog(origin=told.origin)
     try:
-        store.put_bytes(files.key_of(founding.PATH), data, files.TEXT)
+        places.here(session.connection(), store).put_bytes(files.key_of(founding.PATH), data, files.TEXT)
     except ObjectConflict as conflict:
         raise AnotherFoundingNote from conflict
     return told
 
 
 def published(store: ObjectStore) -> FoundingNote | None:
-    """The founding note that is published, if one is. Raises NoteRefused and the store's errors."""
+    """The founding note that is published, if one is, of the log that the store is seen by.
+
+    Raises NoteRefused and the store's errors.
+    """
     try:
         return founding.parse(read_whole(store, files.key_of(founding.PATH), NOTE_BYTES_MAX))
     except ObjectMissing:

@@ -14,9 +14,10 @@ from sqlalchemy import Connection, text
 from ledger import founding
 from ledger.errors import NoteRefused
 from ledger.note import NOTE_BYTES_MAX, parse_checkpoint, parse_note
+from ledger.store import continuing
 from ledger.tiles import ENTRIES, HEIGHT, path, width_of
 from streamcoop.adapters.objects import ObjectMissing, ObjectStore, read_whole
-from streamcoop.transparency import files
+from streamcoop.transparency import files, places
 
 BATCHES_PAGE = 1_000
 
@@ -27,14 +28,18 @@ _PUBLISHED = text(
 
 def referred(conn: Connection, store: ObjectStore) -> Iterator[tuple[str, int | None]]:
     """Every file of the log that is never changed; read a page at a time."""
+    ends = [each.batch for each in continuing.continued(conn)]
     for row in conn.execute(_PUBLISHED, execution_options={"yield_per": BATCHES_PAGE}):
-        yield files.key_of(files.head_path(row.number)), None
         yield files.leaves_key(row.number), None
-        for tile in tiles_of(row.first_index, row.size):
-            yield files.key_of(tile), None
-    note = files.key_of(founding.PATH)
-    if store.exists(note):
-        yield note, None
+        paths = [files.head_path(row.number), *tiles_of(row.first_index, row.size)]
+        for place, end in enumerate([*ends, row.number], 1):
+            if row.number <= end:
+                for path_in_log in paths:
+                    yield files.folder_of(place) + path_in_log, None
+    for place in range(1, len(ends) + 2):
+        note = files.folder_of(place) + founding.PATH
+        if store.exists(note):
+            yield note, None
 
 
 def tiles_of(before: int, size: int) -> Iterator[str]:
@@ -55,13 +60,28 @@ def take_checkpoint(conn: Connection, store: ObjectStore, folder: Path) -> None:
 
     With its cosignatures, unless a later one is shown meanwhile.
     """
+    log_now, place = places.here(conn, store), places.place_of(conn)
+    _take_ended(store, place, folder)
     row = conn.execute(text(f"select number, size from ({_PUBLISHED}) as published order by number desc limit 1"))
     last = row.one_or_none()
     if last is None:
         return
-    target = folder / files.key_of(files.CHECKPOINT)
+    _put(folder, place, _shown(log_now, last.number, last.size))
+
+
+def _take_ended(store: ObjectStore, place: int, folder: Path) -> None:
+    """The last good heads of the logs that ended, as the founding note of the last one has them."""
+    if place == 1:
+        return
+    note = read_whole(places.at(store, place), files.key_of(founding.PATH), NOTE_BYTES_MAX)
+    for number, ended in enumerate(founding.parse(note).lineage, 1):
+        _put(folder, number, str(ended.checkpoint).encode())
+
+
+def _put(folder: Path, place: int, checkpoint: bytes) -> None:
+    target = folder / (files.folder_of(place) + files.CHECKPOINT)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(_shown(store, last.number, last.size))
+    target.write_bytes(checkpoint)
 
 
 def _shown(store: ObjectStore, number: int, size: int) -> bytes:

@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 TRACKS_CHUNK = 1_000
 PLACES_CHUNK = 5_000
+LOCK = 0x5C_04
+"""PostgreSQL's advisory lock of whoever publishes."""
 
 Transaction = Callable[[], AbstractContextManager[Session]]
 
@@ -74,6 +76,13 @@ class Writer:
     """What the private rows behind a batch are sealed with."""
     cosign: Callable[[Note, Checkpoint], str]
     """Signature lines of witnesses for a head, as many as were to be had."""
+    first_origin: str | None = None
+    """What the log was called at its first entry, if it goes on under another name."""
+
+    @property
+    def named(self) -> str:
+        """The name in its first entry."""
+        return self.first_origin or self.origin
 
 
 def prepare(writer: Writer, batch: Batch) -> None:
@@ -105,7 +114,7 @@ def publish(writer: Writer, batch: Batch) -> Checkpoint:
     writer.keys.signing(batch.number)
     prepare(writer, batch)
     first, before = require_unforked(writer, batch)
-    seal(writer.store, writer.engine, writer.secret, writer.origin, batch.number, writer.clock)
+    seal(writer.store, writer.engine, writer.secret, writer.named, batch.number, writer.clock)
     try:
         with tempfile.NamedTemporaryFile() as leaves:
             head, places = _built(writer, batch, before, lambda tile: files.put(writer.store, tile), leaves)
@@ -204,7 +213,7 @@ def _built(
         # A day of plays is sorted and read for longer than a statement of ours usually may take.
         conn.execute(text("set local statement_timeout = 0"))
         ballots = counting.told_in(conn, batch.number)
-        for told in entries_of(conn, batch, writer.origin, ballots):
+        for told in entries_of(conn, batch, writer.named, ballots):
             if told.track_id is not None:
                 count = len(told.leaves) // LEAF.size
                 places.append(Place(told.track_id, told.epoch, edge.size, first_leaf, count))
@@ -245,7 +254,10 @@ _KEEP_PLACES = text("""
       from unnest(cast(:tracks as uuid[]), cast(:epochs as integer[]), cast(:indices as bigint[]),
                   cast(:firsts as bigint[]), cast(:counts as bigint[]))
            as told (track_id, epoch, index, first_leaf, count)
-        on conflict do nothing
+        on conflict (track_id, epoch, batch) do update
+       set index = excluded.index, first_leaf = excluded.first_leaf, count = excluded.count
+     where (log_plays.index, log_plays.first_leaf, log_plays.count)
+           is distinct from (excluded.index, excluded.first_leaf, excluded.count)
 """)
 
 

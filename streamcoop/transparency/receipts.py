@@ -254,7 +254,7 @@ _NAME = text("""
                + (select count(*) from ledger.rates t where t.batch = s.batch)
                + (select count(*) from ledger.net_factors t where t.batch = s.batch)
                + (select count(*) from ledger.log_attestation t where t.batch = s.batch)
-               + (select count(*) from ledger.log_keys t where t.batch = s.batch)
+               + (select count(*) from ledger.log_rotation t where t.batch = s.batch)
                + (select count(*) from ledger.log_track t where t.batch = s.batch)
                + (select count(*) from ledger.log_split t where t.batch = s.batch and t.split_id < s.split_id) as entry
       from ledger.log_payee p

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from ledger import founding
 from ledger.note import Checkpoint
 from ledger.store import batches, copying, partitions, terms
 from ledger.store.checking import Report, add_up_books
@@ -26,7 +27,7 @@ from streamcoop.adapters.objects import ObjectStore
 from streamcoop.database import with_driver
 from streamcoop.maintenance import readonly
 from streamcoop.settings import Settings
-from streamcoop.transparency import files, naming, sealing
+from streamcoop.transparency import files, naming, places, sealing
 from streamcoop.transparency.keys import keyring, signing_keys
 from streamcoop.transparency.publishing import LogForked, Writer, accept
 from streamcoop.transparency.sealing import CopyRefused, Table
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 # Of batches that have ended and are not published, looked at in one go.
 WAITING_MAX = 10_000
 BEHIND = "the published log goes on beyond this database: `streamcoop log recover` brings it there"
+GONE_ON = "the log goes on under another name, and this database does not know: repeat `streamcoop log continue`"
 
 _TABLES = {f"ledger.{table.name}": table for table in copying.TABLES}
 _COPIED = "pg_temp.copied"
@@ -62,13 +64,21 @@ class Recovered:
 def is_behind(conn: Connection, store: ObjectStore) -> bool:
     """Whether the open batch has ended before: then this database was put back to an older state."""
     number = conn.scalar(_OPEN)
-    return number is not None and _has_ended(store, number)
+    return number is not None and _has_ended(places.here(conn, store), number)
+
+
+def why_behind(conn: Connection, store: ObjectStore) -> str | None:
+    """Why nothing may be published from this database, in words for the operator; None if all that ended is known."""
+    if is_behind(conn, store):
+        return BEHIND
+    next_log = places.at(store, places.place_of(conn) + 1)
+    return GONE_ON if next_log.exists(files.key_of(founding.PATH)) else None
 
 
 def may_lack(conn: Connection, store: ObjectStore) -> bool:
     """The same of the first batch that is not published: what was told of it after it had ended may be missing."""
     number = conn.scalar(text("select min(number) from ledger.log_batch where published_at is null"))
-    return number is not None and _has_ended(store, number)
+    return number is not None and _has_ended(places.here(conn, store), number)
 
 
 _OPEN = text("select number from ledger.log_batch where closed_at is null")
@@ -92,8 +102,9 @@ def recover(settings: Settings, store: ObjectStore, clock: Callable[[], datetime
         with engine.begin() as conn:
             partitions.ensure_partitions(conn, clock())
             waiting = batches.unpublished(conn, WAITING_MAX)
+            ended_in = places.here(conn, store)
         for batch in waiting:
-            if _has_ended(store, batch.number):
+            if _has_ended(ended_in, batch.number):
                 _tell_again(engine, store, secret, batch.number)
         put_back = 0
         while (number := _ended_before(engine, store)) is not None:
@@ -124,8 +135,8 @@ def _as_owner(owner_url: str) -> Iterator[Engine]:
 
 def _ended_before(engine: Engine, store: ObjectStore) -> int | None:
     with engine.connect() as conn:
-        number = conn.scalar(_OPEN)
-    return int(number) if number is not None and _has_ended(store, number) else None
+        number, ended_in = conn.scalar(_OPEN), places.here(conn, store)
+    return int(number) if number is not None and _has_ended(ended_in, number) else None
 
 
 def _put_back(engine: Engine, store: ObjectStore, secret: bytes, number: int) -> None:
@@ -216,13 +227,14 @@ def _writer(settings: Settings, engine: Engine, store: ObjectStore, clock: Calla
         return Writer(
             transaction=transaction,
             engine=engine,
-            store=store,
+            store=places.here(session.connection(), store),
             keys=keyring(session, signing_keys(settings, origin)),
             origin=origin,
             founding=terms.founding(session.connection()),
             clock=clock,
             secret=sealing.secret_of(settings),
             cosign=lambda _note, _head: "",
+            first_origin=naming.first_origin(session, settings),
         )
 
 

@@ -12,7 +12,7 @@ from ledger.note import VerifierKey
 from ledger.store import batches, rotations
 from streamcoop.adapters.objects import ObjectMissing, ObjectStore
 from streamcoop.settings import Settings
-from streamcoop.transparency import files, naming
+from streamcoop.transparency import files, naming, places
 from streamcoop.transparency.keys import OtherKeysSign, keyring, keys_from, signing_keys
 from streamcoop.transparency.receipts import LogNotSigned
 
@@ -50,7 +50,7 @@ def rotate(session: Session, store: ObjectStore, settings: Settings, secret: str
         raise SameKeys
     head = batches.published_head(conn)
     if head is not None:
-        _require_signed(store, head.batch, own)
+        _require_signed(places.here(conn, store), head.batch, own)
     batch = rotations.rotate(conn, [*map(str, own)], texts, rotation.signatures(origin, texts, ring.own))
     return Rotated(batch, new, is_published=False)
 

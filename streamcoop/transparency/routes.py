@@ -16,7 +16,7 @@ from streamcoop.errors import NotFound, NotPermitted, NotSignedIn
 from streamcoop.founded import Founded
 from streamcoop.problems import answers
 from streamcoop.settings import settings
-from streamcoop.transparency import files, naming, receipts
+from streamcoop.transparency import files, naming, places, receipts
 from streamcoop.transparency.keys import keyring, signing_keys
 from streamcoop.transparency.schemas import LogOut, Opening, PayeeNameOut, PlayReceiptOut, WalletLineOut
 
@@ -34,7 +34,10 @@ NEVER_CHANGES = "public, max-age=31536000, immutable"
     | {200: {"content": {files.BYTES: {}, "text/plain": {}}, "description": "A file of the log."}},
 )
 def log_file(path: str, request: Request) -> Response:
-    """A file of the shared log: `checkpoint`, `tile/…`, `heads/…`. Whoever copies them all has the log."""
+    """A file of the shared log: `checkpoint`, `tile/…`, `heads/…`. Whoever copies them all has the log.
+
+    A log that goes on from one that ended is below `2/`.
+    """
     if not files.is_public(path):
         raise NotFound
     with storing():
@@ -42,9 +45,9 @@ def log_file(path: str, request: Request) -> Response:
             data = read_whole(request.app.state.objects, files.key_of(path), files.FILE_BYTES_MAX)
         except ObjectMissing:
             raise NotFound from None
-    is_text = not path.startswith("tile/")
+    is_text = "tile/" not in path
     headers = {
-        "Cache-Control": CHANGES if path == files.CHECKPOINT else NEVER_CHANGES,
+        "Cache-Control": CHANGES if files.is_checkpoint(files.key_of(path)) else NEVER_CHANGES,
         "Content-Type": files.TEXT if is_text else files.BYTES,
     }
     return Response(data, headers=headers)
@@ -58,7 +61,7 @@ def log_facts(session: Transaction) -> LogOut:
     return LogOut(
         origin=origin,
         keys=[str(key) for key in keyring(session, signing_keys(settings(), origin)).current],
-        address=f"{settings().public_address}/log",
+        address=files.address(settings().public_address, places.place_of(session.connection())),
         batch=head.batch if head else 0,
         size=head.size if head else 0,
     )
@@ -66,7 +69,8 @@ def log_facts(session: Transaction) -> LogOut:
 
 def _log(request: Request, session: Transaction) -> receipts.Log:
     origin = naming.origin(session, settings())
-    return receipts.Log(request.app.state.objects, keyring(session, signing_keys(settings(), origin)), origin)
+    store = places.here(session.connection(), request.app.state.objects)
+    return receipts.Log(store, keyring(session, signing_keys(settings(), origin)), origin)
 
 
 Log = Annotated[receipts.Log, Depends(_log)]

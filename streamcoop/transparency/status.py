@@ -14,7 +14,7 @@ from streamcoop.adapters.objects import ObjectMissing
 from streamcoop.transparency import files
 from streamcoop.transparency.keys import OtherKeysSign
 from streamcoop.transparency.publishing import LogForked, Writer, require_unforked
-from streamcoop.transparency.recovering import BEHIND, is_behind
+from streamcoop.transparency.recovering import why_behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,9 @@ def status(session: Session, writer: Writer) -> Status:
 def _why_stopped(session: Session, writer: Writer, head: Head | None, waiting: Waiting) -> str | None:
     if not writer.keys.own:
         return "STREAMCOOP_LOG_KEY is not set: nothing is signed"
-    if is_behind(session.connection(), writer.store):
-        return BEHIND
+    behind = why_behind(session.connection(), writer.store)
+    if behind is not None:
+        return behind
     try:
         if head is not None:
             _require_ours(writer, head, waiting)

@@ -8,9 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime
 
-from ledger import accounts as chart
 from ledger.errors import RequestIdReused
-from ledger.store import posting
 from streamcoop.accounts import service as accounts
 from streamcoop.accounts.principals import Treasurer, WalletOwner
 from streamcoop.clock import Now
@@ -68,8 +66,8 @@ def balance_at(
     founding: Founded,
     at: Annotated[AwareDatetime, Query(description="An instant, with its offset from UTC.")],
 ) -> BalanceOut:
-    """Your balance as it was at an instant: all that was posted up to it, added up."""
-    balance_micro = posting.balance_micro(session.connection(), chart.wallet(owner.user_id), at)
+    """What you had left before an instant: what had come in less the plays recorded by then, as statements tell it."""
+    balance_micro = statements.balance_before(session.connection(), owner.user_id, at)
     return BalanceOut(
         at=at,
         balance_micro=balance_micro,

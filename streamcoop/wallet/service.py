@@ -144,12 +144,9 @@ def _received(conn: Connection, listener_id: UUID) -> tuple[int, int]:
     """(micro-credits topped up, micro-credits granted) by and to a listener in all."""
     row = conn.execute(
         text("""
-            select coalesce(sum(t.amount_micro) filter (where source.code = 'credits:issued'), 0),
-                   coalesce(sum(t.amount_micro) filter (where source.code = 'grants'), 0)
-              from ledger.account wallet
-              join ledger.transfer t on t.credit_account = wallet.id
-              join ledger.account source on source.id = t.debit_account
-             where wallet.kind = 'wallet' and wallet.owner = :listener
+            select coalesce(sum(credits_micro) filter (where kind = 'top-up'), 0),
+                   coalesce(sum(credits_micro) filter (where kind = 'grant'), 0)
+              from ledger.log_credit where listener_id = :listener
         """),
         {"listener": listener_id},
     ).one()

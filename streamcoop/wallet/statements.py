@@ -6,7 +6,7 @@ from datetime import datetime
 from http import HTTPStatus
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from ledger.epochs import Calendar
@@ -34,13 +34,12 @@ class BadMonth(DomainError):
 register({StatementTooLong: HTTPStatus.CONFLICT, BadMonth: HTTPStatus.BAD_REQUEST})
 
 _MOVEMENTS = text("""
-    select p.posted_at as at, p.kind, t.amount_micro as credits_micro, r.text as remark
-      from ledger.account wallet
-      join ledger.transfer t on t.credit_account = wallet.id
-      join ledger.posting p on p.id = t.posting_id
+    select p.posted_at as at, p.kind, c.credits_micro, r.text as remark
+      from ledger.log_credit c
+      join ledger.posting p on p.id = c.posting_id
       left join ledger.remark r on r.posting_id = p.id
-     where wallet.kind = 'wallet' and wallet.owner = :listener and t.posted_at >= :start and t.posted_at < :end
-     order by t.id limit :lines
+     where c.listener_id = :listener and p.posted_at >= :start and p.posted_at < :end
+     order by p.id limit :lines
 """)
 
 # A play's day is the day it was recorded; its id was minted when it was opened, at most a token's life before.
@@ -57,9 +56,8 @@ _PAID_BEFORE = text("""
 """)
 
 _RECEIVED_BEFORE = text("""
-    select coalesce(sum(t.amount_micro), 0) from ledger.account wallet
-      join ledger.transfer t on t.credit_account = wallet.id
-     where wallet.kind = 'wallet' and wallet.owner = :listener and t.posted_at < :at
+    select coalesce(sum(c.credits_micro), 0) from ledger.log_credit c join ledger.posting p on p.id = c.posting_id
+     where c.listener_id = :listener and p.posted_at < :at
 """)
 
 _PROGRESS = text("""
@@ -124,8 +122,7 @@ def statement(session: Session, founding: Founding, listener_id: UUID, month: st
             )
         )  # fmt: skip
     lines.sort(key=lambda line: line.at)
-    before = {"listener": listener_id, "at": start}
-    opening_micro = int(conn.scalar(_RECEIVED_BEFORE, before) or 0) - int(conn.scalar(_PAID_BEFORE, before) or 0)
+    opening_micro = balance_before(conn, listener_id, start)
     in_micro = sum(line.credits_micro for line in lines if line.credits_micro > 0)
     out_micro = -sum(line.credits_micro for line in lines if line.credits_micro < 0)
     return Statement(
@@ -138,6 +135,12 @@ def statement(session: Session, founding: Founding, listener_id: UUID, month: st
         lines=lines,
         artists=artists,
     )
+
+
+def balance_before(conn: Connection, listener_id: UUID, at: datetime) -> int:
+    """What a listener had left, in micro-credits, before an instant: what came in less the plays recorded by then."""
+    asked = {"listener": listener_id, "at": at}
+    return int(conn.scalar(_RECEIVED_BEFORE, asked) or 0) - int(conn.scalar(_PAID_BEFORE, asked) or 0)
 
 
 def as_csv(statement: Statement) -> str:

@@ -145,6 +145,13 @@ def logs(session: Session) -> Sequence[WitnessedLog]:
     return session.scalars(select(WitnessedLog).order_by(WitnessedLog.origin)).all()
 
 
+def forks(session: Session) -> tuple[int, datetime | None]:
+    """How many witnessed logs have forked, as the evidence that is kept shows, and when the last of it was found."""
+    shown = select(func.count(LogEvidence.origin.distinct()), func.max(LogEvidence.found_at))
+    count, last_at = session.execute(shown.where(LogEvidence.shows_a_fork)).one()
+    return count, last_at
+
+
 def evidence(session: Session, origin: str | None = None) -> Sequence[LogEvidence]:
     """What is held against a log, or against all: that which shows a fork first, the oldest first."""
     kept = select(LogEvidence).order_by(LogEvidence.shows_a_fork.desc(), LogEvidence.found_at, LogEvidence.id)

@@ -207,10 +207,10 @@ def close(
     return False
 
 
-def balance_micro(engine: Engine, account: accounts.Account, at: datetime | None = None) -> int:
+def balance_micro(engine: Engine, account: accounts.Account) -> int:
     """What an account holds."""
     with engine.connect() as conn:
-        return posting.balance_micro(conn, account, at)
+        return posting.balance_micro(conn, account)
 
 
 def findings(engine: Engine) -> list[checking.Finding]:

@@ -262,21 +262,9 @@ def test_an_open_postings_key_must_be_new(conn: Connection) -> None:
 
 def test_an_account_that_was_never_opened_holds_nothing_and_has_no_id(conn: Connection) -> None:
     nobody = accounts.wallet(uuid4())
-    assert posting.balance_micro(conn, nobody) == posting.balance_micro(conn, nobody, NOW) == 0
+    assert posting.balance_micro(conn, nobody) == 0
     with pytest.raises(UnknownAccount):
         posting.account_id(conn, nobody)
-
-
-def test_a_balance_is_known_at_every_instant(conn: Connection) -> None:
-    wallet = accounts.wallet(uuid4())
-    moves = [(accounts.CREDITS_ISSUED, wallet, 5_000), (wallet, accounts.CREDITS_CONSUMED, 2_000)]
-    for day, (debit, credit, amount_micro) in enumerate(moves):
-        posting.post(conn, new_id(), "move", [Transfer(debit, credit, amount_micro)], NOW + timedelta(days=day))
-    instant = timedelta(microseconds=1)
-    second = NOW + timedelta(days=1)
-    held = [posting.balance_micro(conn, wallet, at) for at in (NOW - instant, NOW, second - instant, second)]
-    assert held == [0, 5_000, 5_000, 3_000]
-    assert posting.balance_micro(conn, wallet) == 3_000
 
 
 @pytest.fixture

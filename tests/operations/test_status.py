@@ -22,6 +22,7 @@ from ledger.epochs import Calendar
 from streamcoop.operations import terminal
 from streamcoop.operations.books_check import LastCheck
 from streamcoop.operations.broker import Queue
+from streamcoop.operations.exposition import figures
 from streamcoop.operations.service import LOOK_S_MAX, Away, Epochs, Head, LastMinute, Picture, Standing
 from streamcoop.operations.terminal import Verdict
 from tests.operations.conftest import Seen
@@ -150,6 +151,17 @@ def test_a_log_that_nobody_signs_or_that_is_being_published_needs_nobody() -> No
         assert told in {line.told for line in screen.lines if line.about == "log"}
 
 
+def test_a_fork_of_long_ago_is_told_and_needs_nobody() -> None:
+    forked = replace(STANDING, forked_logs=2, last_fork_at=NOW - LATE)
+    screen = screen_of(replace(WELL, database=forked))
+    assert screen.verdict is Verdict.WELL
+    (told,) = [line.told for line in screen.lines if line.about == "witness"]
+    assert told == "2 witnessed logs FORKED, last seen 8 d ago; `streamcoop witness evidence`"
+    assert figures(replace(WELL, database=forked))["streamcoop_witnessed_fork_timestamp_seconds"] == {
+        "": (NOW - LATE).timestamp()
+    }
+
+
 LATE = timedelta(days=8)
 
 
@@ -163,6 +175,7 @@ LATE = timedelta(days=8)
         ("members", {"register_differences": 1}),
         ("anchors", {"anchors": 1, "oldest_anchor": timedelta(hours=3)}),
         ("log", {"log_batches": 1, "oldest_log_batch": timedelta(minutes=61)}),
+        ("witness", {"forked_logs": 1, "last_fork_at": NOW - timedelta(hours=23)}),
         ("payouts", {"payouts": {"sent": (1, NOW - LATE)}}),
         ("books", {"books": LastCheck(NOW, 3, NOW)}),
         ("books", {"books": LastCheck(NOW - timedelta(hours=4), 0, NOW)}),

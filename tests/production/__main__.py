@@ -126,6 +126,7 @@ def _make_secrets(site: Site) -> None:
     site.values = {name: secrets.token_hex(16) for name in compose.variables()} | {
         "STREAMCOOP_SECRET_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
         "STREAMCOOP_LOG_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
+        "STREAMCOOP_WITNESS_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
         "STREAMCOOP_REGISTRAR_KEY": f"0x{secrets.token_hex(32)}",
         "STREAMCOOP_PUBLIC_ADDRESS": site.address,
         "STREAMCOOP_LOG_ORIGIN": "log.streamcoop.example",

@@ -65,12 +65,16 @@ def test_every_variable_that_a_container_of_ours_is_given_is_a_setting(compositi
     assert named <= known
 
 
-def test_only_who_needs_it_has_the_registrars_key_or_the_owners_password(composition: dict[str, Any]) -> None:
+def test_only_who_needs_it_has_a_key_or_the_owners_password(composition: dict[str, Any]) -> None:
     holders = {
         secret: {name for name, service in composition["services"].items() if secret in service.get("environment", {})}
-        for secret in ("STREAMCOOP_REGISTRAR_KEY", "STREAMCOOP_DATABASE_OWNER_URL")
+        for secret in ("STREAMCOOP_REGISTRAR_KEY", "STREAMCOOP_WITNESS_KEY", "STREAMCOOP_DATABASE_OWNER_URL")
     }
-    assert holders == {"STREAMCOOP_REGISTRAR_KEY": {"worker"}, "STREAMCOOP_DATABASE_OWNER_URL": {"migrate"}}
+    assert holders == {
+        "STREAMCOOP_REGISTRAR_KEY": {"worker"},
+        "STREAMCOOP_WITNESS_KEY": set(site.APIS),
+        "STREAMCOOP_DATABASE_OWNER_URL": {"migrate"},
+    }
 
 
 def test_the_proxy_sends_objects_from_where_the_service_says(composition: dict[str, Any]) -> None:

@@ -133,7 +133,6 @@ def test_a_recording_with_bad_tags_is_taken_and_its_tags_are_cleaned(
     refusal(coop.upload(artist, draft, content, name), 409, "duplicate-upload")
 
 
-@pytest.mark.embedded_parts("nginx passes it on unbuffered, and may meet our hanging up before our answer")
 def test_an_upload_beyond_the_limit_is_refused_with_the_limit(coop: Coop, artist: Person, draft: str) -> None:
     content = bytes(UPLOAD_BYTES_MAX + 1)
     assert refusal(coop.upload(artist, draft, content), 413, "upload-too-large")["bytes_max"] == UPLOAD_BYTES_MAX
@@ -473,7 +472,6 @@ def test_limits_without_sense_are_malformed(listener: Person) -> None:
         assert [error["field"] for error in errors] == list(limits)
 
 
-@pytest.mark.embedded_parts("nginx passes it on unbuffered, and may meet our hanging up before our answer")
 def test_a_body_that_never_ends_is_refused_before_it_fills_the_memory(coop: Coop) -> None:
     megabytes = (b" " * (1 << 20) for _ in range(64))
     answer = coop.visitor.post("/api/v1/users", content=megabytes, headers={"Content-Type": "application/json"})

@@ -19,7 +19,7 @@ from ledger.verify.run import Asked, verify
 from streamcoop.adapters.objects import ObjectStore, open_store
 from streamcoop.database import engine, transaction
 from streamcoop.settings import settings
-from streamcoop.transparency import naming, publishing
+from streamcoop.transparency import naming, places, publishing
 from streamcoop.transparency.keys import keyring, signing_keys, verifier_keys
 from streamcoop.transparency.sealing import secret_of
 from tests.royalties.label import Label, Person
@@ -49,16 +49,19 @@ class Press:
         with transaction() as session:
             origin = naming.name_log(session, settings())
             keys = keyring(session, signing_keys(settings(), origin))
+            first_origin = naming.first_origin(session, settings())
+            placed = places.here(session.connection(), store or self.store)
         return publishing.Writer(
             transaction=transaction,
             engine=engine(),
-            store=store or self.store,
+            store=placed,
             keys=keys,
             origin=origin,
             founding=self.label.founding,
             clock=self.label.clock.now,
             secret=secret_of(settings()),
             cosign=self.cosign,
+            first_origin=first_origin,
         )
 
     def end_batch(self) -> int:

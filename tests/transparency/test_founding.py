@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import segno
 
 from ledger import founding as notes
-from ledger.note import KeyType, SigningKey, VerifierKey
+from ledger.note import KeyType, SigningKey, VerifierKey, parse_note
 from streamcoop.adapters.chain import ContractMissing, WrongChain
 from streamcoop.adapters.objects import ObjectStoreUnavailable
 from streamcoop.database import transaction
@@ -20,6 +21,8 @@ from tests.transparency.desk import Desk, Faltering, secret
 from tests.transparency.press import ORIGIN
 
 WITNESS = SigningKey("witness.example/w", KeyType.ED25519_COSIGNATURE, bytes(range(32))).verifier
+# A poster's: 57 modules a side.
+QR_VERSION_MAX = 10
 NOBODY = "http://127.0.0.1:1"
 ELSEWHERE = "0x" + "11" * 20
 
@@ -179,6 +182,25 @@ def test_after_a_rotation_the_note_still_leads_to_the_new_keys(desk: Desk) -> No
     desk.press.publish()
     desk.press.require_whole(keys=(), founding=note.read_bytes())
     desk.must("publish-founding", note)
+
+
+# --- As a QR code ---
+
+
+def test_a_qr_code_says_what_the_note_is_known_by_and_where_the_log_is(desk: Desk) -> None:
+    assert "no founding note is published" in desk.refused("founding-qr")
+    note = desk.founded([], "putri")
+    pinned = notes.pin(parse_note(note.read_bytes()))
+    told = f"{pinned} {settings().public_address}/log"
+    assert desk.must("founding-qr").stdout.endswith(f"{told}\n")
+    for kind, begins in (("svg", b"<?xml"), ("png", b"\x89PNG")):
+        drawn = desk.folder / f"poster.{kind}"
+        assert desk.must("founding-qr", note, "-o", drawn).stdout == f"{told}\n"
+        assert drawn.read_bytes().startswith(begins)
+        desk.refused("founding-qr", note, "-o", drawn)
+    desk.press.publish()
+    desk.press.require_whole(keys=(), founding_pin=pinned)
+    assert segno.make_qr(told, error="m").version <= QR_VERSION_MAX
 
 
 # --- The chain ---

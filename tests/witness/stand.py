@@ -132,6 +132,11 @@ class Service:
             "select shows_a_fork, size, text from coop.log_evidence where origin = %s order by size, text", log.origin
         )
 
+    def forks(self) -> tuple[int, datetime | None]:
+        """What its operator is told of all logs."""
+        with Session(self.database.engine) as session:
+            return service.forks(session)
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(STOP_S_MAX)

@@ -301,7 +301,12 @@ def test_the_operator_sees_the_logs_and_their_forks(
         require_cosigned(witness, log, 1234, witness.add(log.asks(0, 1234)))
         assert f"{log.origin}: 1,234 entries, cosigned 20" in witness.command("list").stdout
         assert witness.command("evidence", log.origin).exit_code == 1
+        assert witness.forks() == (0, None)
         witness.add(log.asks(1234, 1234, 3))
+        forked, last_at = witness.forks()
+        assert forked == 1
+        assert last_at is not None
+        assert abs(last_at.timestamp() - time.time()) < 60
         seen = witness.command("list")
         assert seen.exit_code == 1
         assert "IT HAS FORKED" in seen.stdout

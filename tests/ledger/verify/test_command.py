@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ledger import entries
+from ledger import entries, founding
+from ledger.note import Note, parse_note
 from ledger.verify.command import verify_command
 from ledger.verify.memory import Memory, default_folder
 from ledger.verify.report import amount
@@ -210,3 +211,32 @@ def test_the_library_needs_neither_a_terminal_nor_a_command_line() -> None:
 )
 def test_amounts_are_told_to_the_unit(micro: int, told: str) -> None:
     assert amount(micro, 2) == told
+
+
+def test_a_founding_note_is_pinned_by_what_its_qr_code_says(tmp_path: Path) -> None:
+    published = publish(tmp_path / "log", story().entries)
+    pin = founding.pin(parse_note(factory.NOTE.encode()))
+    for told in (pin, f"{pin} https://coop.example/log"):
+        result = verify(published.folder, "--founding", told, "--state", tmp_path / "fresh")
+        assert result.exit_code == 0, result.output
+        assert "keys: pinned by what was given" in result.output
+
+
+def test_another_founding_note_than_the_pinned_one_is_not_believed(tmp_path: Path) -> None:
+    published = publish(tmp_path / "log", story().entries)
+    result = verify(published.folder, "--founding", founding.PIN + "0" * 64)
+    assert result.exit_code == 1
+    assert "another one than was given" in result.output
+    (published.folder / "founding").unlink()
+    assert verify(published.folder, "--founding", founding.PIN + "0" * 64).exit_code == 1
+
+
+@pytest.mark.parametrize("told", ["sha256:", "sha256:12", "sha256:" + "G" * 64, "no-such-file"])
+def test_what_pins_no_founding_note_is_refused(tmp_path: Path, told: str) -> None:
+    publish(tmp_path / "log", story().entries)
+    assert verify(tmp_path / "log", "--founding", told).exit_code == 2
+
+
+def test_a_pin_stays_when_more_people_sign() -> None:
+    note = parse_note(factory.NOTE.encode())
+    assert founding.pin(note) == founding.pin(Note(note.text, note.signatures[:1]))

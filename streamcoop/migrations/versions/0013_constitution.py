@@ -4,9 +4,9 @@ from importlib.resources import files
 
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0013"
+down_revision = "0012"
 
 
 def upgrade() -> None:
-    op.execute(files("ledger.store").joinpath("migrations/0011_constitution.sql").read_text(encoding="utf-8"))
+    op.execute(files("ledger.store").joinpath("migrations/0013_constitution.sql").read_text(encoding="utf-8"))

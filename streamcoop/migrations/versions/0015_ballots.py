@@ -4,11 +4,19 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0013"
-down_revision = "0012"
+revision = "0015"
+down_revision = "0014"
 
 _INSTANT = postgresql.TIMESTAMP(timezone=True)
-_TABLES = ("ballot", "ballot_question", "ballot_support", "ballot_comment", "ballot_seat", "ballot_vote", "contract_pin")
+_TABLES = (
+    "ballot",
+    "ballot_question",
+    "ballot_support",
+    "ballot_comment",
+    "ballot_seat",
+    "ballot_vote",
+    "contract_pin",
+)
 
 
 def upgrade() -> None:
@@ -66,9 +74,7 @@ def _ballots() -> None:
             name=op.f("ballot_snapshot"),
         ),
         sa.CheckConstraint("state in ('closed', 'effective') = (cast_weight is not null)", name=op.f("ballot_counted")),
-        sa.CheckConstraint(
-            "(state = 'effective') = (effective_epoch is not null)", name=op.f("ballot_takes_effect")
-        ),
+        sa.CheckConstraint("(state = 'effective') = (effective_epoch is not null)", name=op.f("ballot_takes_effect")),
         sa.ForeignKeyConstraint(["proposed_by"], ["coop.member.id"], name=op.f("ballot_proposed_by_fkey")),
         sa.PrimaryKeyConstraint("id", name=op.f("ballot_pkey")),
         schema="coop",
@@ -134,9 +140,7 @@ def _what_members_say() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("ballot_comment_pkey")),
         schema="coop",
     )
-    op.create_index(
-        op.f("ballot_comment_in_order"), "ballot_comment", ["ballot_id", "id"], unique=False, schema="coop"
-    )
+    op.create_index(op.f("ballot_comment_in_order"), "ballot_comment", ["ballot_id", "id"], unique=False, schema="coop")
     op.create_index(op.f("ballot_comment_user_id_idx"), "ballot_comment", ["user_id"], unique=False, schema="coop")
     op.create_table(
         "ballot_vote",
@@ -172,9 +176,7 @@ def _electorate() -> None:
         sa.PrimaryKeyConstraint("ballot_id", "address", name=op.f("ballot_seat_pkey")),
         schema="coop",
     )
-    op.create_index(
-        op.f("ballot_seat_delegate"), "ballot_seat", ["ballot_id", "delegate"], unique=False, schema="coop"
-    )
+    op.create_index(op.f("ballot_seat_delegate"), "ballot_seat", ["ballot_id", "delegate"], unique=False, schema="coop")
     op.create_table(
         "contract_pin",
         sa.Column("name", sa.Text(), nullable=False),
