@@ -241,11 +241,16 @@ def weighed(seats: Iterable[Seat], votes: Iterable[SignedVote]) -> list[Weighed]
         if at in seat_at and (at not in counting or counting[at].nonce < vote.nonce):
             counting[at] = vote
     delegators: dict[int, list[Seat]] = {}
-    for at in sorted(seat_at):
-        to = number_of(seat_at[at].delegate)
-        if at not in counting and to in counting:
-            delegators.setdefault(to, []).append(seat_at[at])
-    return [Weighed(counting[at], seat_at[at], tuple(delegators.get(at, ()))) for at in sorted(counting)]
+    for at, seat in seat_at.items():
+        if at not in counting and seat.delegate != seat.address:
+            to = number_of(seat.delegate)
+            if to in counting:
+                delegators.setdefault(to, []).append(seat)
+    return [Weighed(counting[at], seat_at[at], _in_order(delegators.get(at, []))) for at in sorted(counting)]
+
+
+def _in_order(seats: list[Seat]) -> tuple[Seat, ...]:
+    return tuple(sorted(seats, key=lambda seat: number_of(seat.address)) if len(seats) > 1 else seats)
 
 
 def census(seats: Iterable[Seat]) -> dict[str, int]:

@@ -42,7 +42,7 @@ from tests.adapters.s3_server import KEY_ID, SECRET, S3Server, own_bucket, runni
 from tests.conftest import Database
 from tests.embedded.chain_process import LOG_ORIGIN
 from tests.faults.proxy import PG_COMMIT, FaultyProxy, Trap
-from tests.membership.coop import Chain, deploy, deploy_anchors
+from tests.membership.coop import Chain, deploy, deploy_anchors, deploy_rate_registry
 from tests.officers import OFFICERS
 
 REQUEST_S_MAX = 60
@@ -271,6 +271,7 @@ def house(
             "WAITING_SECONDS": "0",
             "MEMBERSHIP_CONTRACT": deploy(chain),
             "ANCHOR_CONTRACT": deploy_anchors(chain),
+            "RATE_REGISTRY": deploy_rate_registry(chain),
             "LOG_ORIGIN": LOG_ORIGIN,
             "REGISTRAR_KEY": f"0x{chain.registrar.key.hex()}",
             "SECRET_KEY": base64.b64encode(bytes(range(32))).decode(),

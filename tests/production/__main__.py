@@ -242,6 +242,13 @@ def _start_service(crew: Crew, site: Site) -> None:
     """The schema, the founding, and all processes of ours behind nginx; returns when each API process is ready."""
     migrate = site.program("migrate")
     crew.run_once("migrate", site.launcher("migrate", migrate), site.places.log("migrate"), MIGRATE_S_MAX)
+    # Theirs are wallets in production. Here the service keeps their keys, so that tests can have them approve.
+    emails = (OPERATOR_EMAIL, plan.SECOND_OFFICER_EMAIL)
+    passwords = (site.places.operator_password, site.places.second_officer_password)
+    officers = [["--officer", *each] for each in zip(emails, site.places.officer_keys, passwords, strict=True)]
+    words = [sys.executable, "-m", "streamcoop.cli", "found", *(str(word) for each in officers for word in each)]
+    keep = site.launcher("officers", Program(words, migrate.environment, 1))
+    crew.run_once("officers", keep, site.places.log("officers"), MIGRATE_S_MAX)
     apis = {name: ports.any_free() for name in APIS}
     for name, port in apis.items():
         launch = site.launcher(name, site.program(name, {"8000": str(port)}))
