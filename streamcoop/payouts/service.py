@@ -42,6 +42,7 @@ _DUE = text("""
     select a.owner as payee, a.balance_micro, d.destination from ledger.account a
       join coop.payout_destination d on d.payee = a.owner
      where a.kind = 'royalty' and a.balance_micro >= :minimum_micro
+       and (cast(:payee as uuid) is null or a.owner = :payee)
        and not exists (select from coop.payout p where p.payee = a.owner and p.state in ('planned', 'sent'))
      order by a.owner limit :payees
 """)
@@ -58,8 +59,11 @@ def destination(session: Session, payee: UUID) -> str | None:
     return session.scalar(select(PayoutDestination.destination).where(PayoutDestination.payee == payee))
 
 
-def plan(session: Session, founding: Founding, run_id: UUID, planned_by: UUID, now: datetime) -> PayoutRun:
-    """Reserve whole minor units for every payee from the minimum in force up; what is left stays hers.
+def plan(
+    session: Session, founding: Founding, run_id: UUID, planned_by: UUID, now: datetime, payee: UUID | None = None
+) -> PayoutRun:
+    """Reserve whole minor units for every payee from the minimum in force up, or for one alone, however little is hers:
+    whoever leaves need not wait for the minimum. What is left stays hers.
 
     The same run again is answered alike.
     """
@@ -71,8 +75,8 @@ def plan(session: Session, founding: Founding, run_id: UUID, planned_by: UUID, n
     session.add(run)
     session.flush()
     rules = terms.in_force(session.connection(), founding, founding.calendar.epoch_at(now)).rules
-    minimum_micro = rules.payout_minimum_minor * founding.minor_micro
-    about = {"minimum_micro": minimum_micro, "payees": PAYEES_A_RUN_MAX}
+    minimum_minor = rules.payout_minimum_minor if payee is None else 1
+    about = {"minimum_micro": minimum_minor * founding.minor_micro, "payee": payee, "payees": PAYEES_A_RUN_MAX}
     payouts = [
         Payout(
             id=new_id(),

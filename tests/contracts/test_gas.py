@@ -18,8 +18,8 @@ from tests.contracts.stand import web3 as web3
 from tests.contracts.test_compile import CONTRACTS
 
 README = CONTRACTS / "README.md"
-TOLERANCE = 0.03
-"""Addresses and signatures have more or fewer zero bytes, which are cheaper."""
+TOLERANCE = 0.05
+"""Addresses and signatures have more or fewer zero bytes, which are cheaper; a node's estimate is no measurement."""
 ROLL_SEATS = 20
 
 
@@ -55,8 +55,8 @@ def membership_gas(coop: Register) -> dict[str, int]:
     time = coop.second()
     first = coop.ask.lastTokenId().call() - ROLL_SEATS + 1
     whole = coop.ask.roll(first, ROLL_SEATS, time).estimate_gas()
-    part = coop.ask.roll(first, ROLL_SEATS // 2, time).estimate_gas()
-    used["`roll`, each seat (a call: free)"] = (whole - part) // (ROLL_SEATS // 2)
+    none = coop.ask.roll(first, 0, time).estimate_gas()
+    used["`roll`, each seat (a call: free)"] = (whole - none) // ROLL_SEATS
     return used
 
 

@@ -93,6 +93,14 @@ def test_the_minimum_is_the_one_in_force_when_a_run_is_planned(session: Session,
     assert [payout.payee for payout in service.payouts_of_run(session, later.id)] == [payee]
 
 
+def test_a_run_for_one_payee_pays_her_alone_and_less_than_the_minimum(session: Session, founding: Founding) -> None:
+    leaving, rich, poor = (a_payee(session, earned) for earned in (12_345, 20_000_000, MINOR_MICRO - 1))
+    for payee, amounts in ((leaving, [1]), (poor, [])):
+        run = service.plan(session, founding, uuid4(), TREASURER, NOW, payee)
+        assert [payout.amount_minor for payout in service.payouts_of_run(session, run.id)] == amounts
+    assert payable_micro(session, rich) == 20_000_000
+
+
 def test_one_payout_at_a_time_per_payee(session: Session, founding: Founding) -> None:
     payee = a_payee(session, 20_000_000)
     (first,) = plan(session, founding)
