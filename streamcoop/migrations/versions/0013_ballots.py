@@ -73,7 +73,7 @@ def _ballots() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("ballot_pkey")),
         schema="coop",
     )
-    op.create_index(op.f("ballot_batch_idx"), "ballot", ["batch"], unique=False, schema="coop")
+    op.create_index(op.f("ballot_batch"), "ballot", ["batch"], unique=False, schema="coop")
     op.create_index(
         op.f("ballot_unfinished"),
         "ballot",
@@ -119,7 +119,7 @@ def _what_members_say() -> None:
         sa.PrimaryKeyConstraint("ballot_id", "member_id", name=op.f("ballot_support_pkey")),
         schema="coop",
     )
-    op.create_index(op.f("ballot_support_member_id_idx"), "ballot_support", ["member_id"], unique=False, schema="coop")
+    op.create_index(op.f("ballot_support_member_id"), "ballot_support", ["member_id"], unique=False, schema="coop")
     op.create_table(
         "ballot_comment",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -137,7 +137,7 @@ def _what_members_say() -> None:
     op.create_index(
         op.f("ballot_comment_in_order"), "ballot_comment", ["ballot_id", "id"], unique=False, schema="coop"
     )
-    op.create_index(op.f("ballot_comment_user_id_idx"), "ballot_comment", ["user_id"], unique=False, schema="coop")
+    op.create_index(op.f("ballot_comment_user_id"), "ballot_comment", ["user_id"], unique=False, schema="coop")
     op.create_table(
         "ballot_vote",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
