@@ -33,7 +33,7 @@ from tests.governance.chamber import (
     voters,
 )
 from tests.membership.authenticator import Authenticator
-from tests.membership.coop import Coop, Person
+from tests.membership.coop import PASSWORD, Coop, Person
 from tests.membership.node import failed_receipt, taken_and_denied
 
 DEADLINE_S = 20.0
@@ -541,8 +541,9 @@ def test_a_vote_with_a_kept_key_takes_the_members_own_passkey_over_its_hash(coop
 
 def _with_passkey(coop: Coop, person: Person) -> Authenticator:
     passkey = Authenticator()
-    options = coop.in_session("post", "/passkeys/options", person).json()
-    made = passkey.made(options.get("publicKey", options))
+    asked = coop.in_session("post", "/passkeys/options", person, {"password": PASSWORD})
+    assert asked.status_code == 200, asked.text
+    made = passkey.made(asked.json()["options"])
     answer = coop.in_session("post", "/passkeys", person, {"name": "Mine", "credential": made})
     assert answer.status_code == 201, answer.text
     return passkey
