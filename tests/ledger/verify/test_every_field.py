@@ -49,6 +49,7 @@ SAID_ONCE = {
     (entries.GRANTS, "count"),
     (entries.GRANTS, "root"),
     (entries.PAYOUTS, "count"),
+    (entries.SHARES, "count"),
     (entries.BALLOT, "text_sha256"),
     (entries.BALLOT, "opened_at"),
     # What the chain tells: see `test_registry`.
