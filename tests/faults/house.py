@@ -42,7 +42,7 @@ from tests.adapters.s3_server import KEY_ID, SECRET, S3Server, own_bucket, runni
 from tests.conftest import Database
 from tests.embedded.chain_process import LOG_ORIGIN
 from tests.faults.proxy import PG_COMMIT, FaultyProxy, Trap
-from tests.membership.coop import Chain, deploy, deploy_anchors, deploy_rate_registry
+from tests.membership.coop import QUICK, Chain, deploy, deploy_anchors, deploy_rate_registry
 from tests.officers import OFFICERS
 
 REQUEST_S_MAX = 60
@@ -101,6 +101,7 @@ class Workers:
     books: ModuleType
     log: ModuleType
     register: ModuleType
+    ballots: ModuleType
 
 
 @dataclass
@@ -206,17 +207,21 @@ class House:
     def top_up(self, someone: Person, amount_minor: int = 1_000) -> dict[str, Any]:
         return {"request_id": str(uuid4()), "listener_email": someone.email, "amount_minor": amount_minor}
 
-    def approved_once(self) -> tuple[Person, str]:
-        """An applicant who has paid her share and whom one officer has approved: the person and the membership."""
+    def approved_once(self, prove: Callable[[Person], Any] | None = None) -> tuple[Person, str]:
+        """An applicant who has paid her share and whom one officer has approved: the person and the membership.
+
+        `prove` gives the proof of a wallet of her own.
+        """
         someone = self.person()
-        member_id = str(self.post("/membership", someone, {"member_class": "listener"})["id"])
+        application = {"member_class": "listener"} | ({} if prove is None else {"wallet": prove(someone)})
+        member_id = str(self.post("/membership", someone, application)["id"])
         self.post(f"/members/{member_id}/share", self.operator, {"request_id": str(uuid4())})
         self.post(f"/members/{member_id}/approve", self.operator, status=202)
         return someone, member_id
 
-    def admitting(self) -> tuple[Person, str]:
+    def admitting(self, prove: Callable[[Person], Any] | None = None) -> tuple[Person, str]:
         """Somebody whom two officers have approved, before any worker has seen it: the person and the membership."""
-        someone, member_id = self.approved_once()
+        someone, member_id = self.approved_once(prove)
         self.post(f"/members/{member_id}/approve", self.second_officer, status=202)
         return someone, member_id
 
@@ -268,7 +273,7 @@ def house(
             "S3_SECRET_ACCESS_KEY": SECRET,
             "CHAIN_RPC_URL": chain_proxy.instead_in(chain.process.rpc_url),
             "CHAIN_ID": str(chain.process.chain_id),
-            "WAITING_SECONDS": "0",
+            **{name: str(number) for name, number in QUICK.items()},
             "MEMBERSHIP_CONTRACT": deploy(chain),
             "ANCHOR_CONTRACT": deploy_anchors(chain),
             "RATE_REGISTRY": deploy_rate_registry(chain),
@@ -297,7 +302,7 @@ def _workers(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Workers:
     media._store.cache_clear()
     for each in (anchors, ballots, books, credits, log, media, register, royalties):
         monkeypatch.setattr(each, "now", clock.now)
-    return Workers(media, credits, royalties, chain, anchors, books, log, register)
+    return Workers(media, credits, royalties, chain, anchors, books, log, register, ballots)
 
 
 @contextmanager

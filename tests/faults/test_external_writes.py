@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from streamcoop.adapters.objects import S3_ATTEMPTS_MAX, ObjectStoreUnavailable,
 from streamcoop.adapters.witnesses import Gathered, cosignatures
 from streamcoop.anchoring import service as anchoring
 from streamcoop.database import engine, transaction
+from streamcoop.demo.wallet import Wallet
 from streamcoop.settings import settings
 from streamcoop.transparency import files, founding, key_files, naming, rotating, sealing
 from streamcoop.transparency.keys import verifier_keys
@@ -60,6 +61,9 @@ FIRST_PRICE_MICRO = 2_000
 MINOR_MICRO = 10_000
 OWED_MICRO = 50_000_000
 EPOCH = 24_323
+SHARE = "artist_share_bp"
+WANTED_BP = 7_200
+SWEEPS_MAX = 20
 HEAD = (1_000, b"\x11" * 32, 900_000_000, 600_000_000)
 """Size, root, gross and royalties."""
 
@@ -254,22 +258,6 @@ def test_request_to_carry_an_order(house: House, failure: Failure) -> None:
     require_admitted_once(house, member_id)
 
 
-@external_write("request to read a ballot's weights")
-def test_request_to_read_weights(house: House, failure: Failure) -> None:
-    a_member(house)
-    trap = failure.at_commit(house.broker, LISTING, EVERY_ATTEMPT)
-    ballot_id = called(house)
-    assert trap.wait(TRAP_S_MAX)
-    sent = house.messages("chain", ballot_id)
-    assert sent == (failure is Failure.APPLIED)
-
-    house.mend()
-    house.workers.chain.sweep()
-    for _ in range(sent):
-        house.workers.chain.read_weights(ballot_id)
-    assert house.get(f"/ballots/{ballot_id}")["snapshot"]["total_weight"] == 1
-
-
 @external_write("tick of beat")
 def test_tick(house: House, failure: Failure) -> None:
     from workers.app import make_app  # reads the settings
@@ -328,10 +316,80 @@ def a_member(house: House) -> Person:
     return someone
 
 
-def called(house: House) -> str:
-    """A ballot, called."""
-    body = {"title": "What the artists get", "closes_in_seconds": 60}
-    return str(house.post("/ballots", house.operator, body, status=202)["id"])
+@dataclass(frozen=True)
+class Voter:
+    """A member with a wallet of her own."""
+
+    person: Person
+    wallet: Wallet
+
+
+def a_voter(house: House) -> Voter:
+    """On the chain."""
+    wallet = Wallet()
+    someone, member_id = house.admitting(lambda person: wallet.proof(_Asking(house, person)))
+    house.workers.chain.sweep()
+    require_admitted_once(house, member_id)
+    return Voter(someone, wallet)
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """As the demo's people ask."""
+
+    house: House
+    person: Person
+
+    def post(self, path: str, body: Any = None) -> Any:
+        return self.house.post(path.removeprefix("/api/v1"), self.person, body, status=200)
+
+
+def an_open_ballot(house: House, voter: Voter) -> str:
+    body = {"title": "What the artists get", "parameters": [SHARE], "open_for_seconds": 60}
+    ballot_id = str(house.post("/ballots", voter.person, body)["id"])
+    house.workers.chain.sweep()
+    assert house.get(f"/ballots/{ballot_id}")["state"] == "open"
+    return ballot_id
+
+
+def signed_vote(house: House, ballot_id: str, voter: Voter, value: int) -> dict[str, Any]:
+    """A vote, ready to be cast."""
+    wanted = {SHARE: value}
+    drafted = house.post(f"/ballots/{ballot_id}/votes/draft", voter.person, {"values": wanted}, status=200)
+    vote = {"values": wanted, "nonce": drafted["nonce"], "deadline": drafted["deadline"]}
+    return {**vote, "signature": voter.wallet.signed(drafted["typed_data"])}
+
+
+def a_ballot_over(house: House) -> str:
+    """With one vote, and not counted yet."""
+    voter = a_voter(house)
+    ballot_id = an_open_ballot(house, voter)
+    house.post(f"/ballots/{ballot_id}/votes", voter.person, signed_vote(house, ballot_id, voter, WANTED_BP))
+    house.pass_time(minutes=2)
+    return ballot_id
+
+
+def a_decision(house: House) -> str:
+    """Counted, and nothing of it on the chain yet."""
+    ballot_id = a_ballot_over(house)
+    house.workers.ballots.count(UUID(ballot_id))
+    assert house.get(f"/ballots/{ballot_id}")["state"] == "closed"
+    return ballot_id
+
+
+def require_decided_once(house: House, ballot_id: str) -> None:
+    """The registry has it, by one transaction that took effect, and so have the rates."""
+    for _ in range(SWEEPS_MAX):
+        if house.get(f"/ballots/{ballot_id}")["state"] == "effective":
+            break
+        house.workers.chain.sweep()
+    assert house.get(f"/ballots/{ballot_id}")["state"] == "effective"
+    states = house.rows("select state from coop.chain_transaction where purpose = 'decision'")
+    assert [state for (state,) in states if state != "failed"] == ["confirmed"]
+    (decided,) = house.workers.ballots.rate_registry().decisions()
+    assert (decided.ballot_id, decided.rates.artist_share_bp) == (UUID(ballot_id), WANTED_BP)
+    rates = house.rows("select artist_share_bp from ledger.rates order by version")
+    assert [share for (share,) in rates][1:] == [WANTED_BP]
 
 
 def require_admitted_once(house: House, member_id: str) -> None:
@@ -448,21 +506,30 @@ def test_steps_of_an_anchor(house: House, failure: Failure, step: str) -> None:
 
 @external_write("result of a ballot")
 def test_result_of_a_ballot(house: House, failure: Failure) -> None:
-    voter = a_member(house)
-    ballot_id = called(house)
-    house.workers.chain.read_weights(ballot_id)
-    house.post(f"/ballots/{ballot_id}/votes", voter, {"value": 7_200})
-    house.pass_time(minutes=2)
-    trap = failure.at_commit(house.postgres, after=1)
+    ballot_id = a_ballot_over(house)
+    # Votes are closed, the ballot looked at, the contract's pin looked up and kept, seats read, votes counted.
+    trap = failure.at_commit(house.postgres, after=6)
     with pytest.raises(OperationalError):
-        house.workers.chain.close(UUID(ballot_id))
+        house.workers.ballots.count(UUID(ballot_id))
     assert trap.wait(TRAP_S_MAX)
-    assert house.rows("select count(*) from ledger.rates") == [(1 + (failure is Failure.APPLIED),)]
+    assert house.rows("select state from coop.ballot") == [("closed" if failure is Failure.APPLIED else "counting",)]
 
     house.mend()
     house.workers.chain.sweep()
-    assert house.get(f"/ballots/{ballot_id}")["tally"]["result"] == 7_200
-    assert house.rows("select count(*) from ledger.rates") == [(2,)]
+    require_decided_once(house, ballot_id)
+
+
+@external_write("decision sent to the registry")
+def test_decision(house: House, failure: Failure) -> None:
+    ballot_id = a_decision(house)
+    trap = failure.at(house.chain, SEND_RAW)
+    house.workers.chain.sweep()
+    assert trap.cuts >= 1
+    assert house.get(f"/ballots/{ballot_id}")["tally"]["held_up_by"]
+    assert house.rows("select count(*) from ledger.rates") == [(1,)]
+
+    house.mend()
+    require_decided_once(house, ballot_id)
 
 
 # --- The database, as the API writes to it ---
