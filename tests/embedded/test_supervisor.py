@@ -126,8 +126,8 @@ def test_a_later_start_finds_everything_again(root: Path, started: Started, even
 def test_killing_the_supervisor_leaves_nothing(root: Path, started: Started, eventually: Eventually) -> None:
     child = started("stubborn")
     eventually(is_up(root))
+    eventually(lambda: len(pids(root)) == 8)
     everybody = pids(root)
-    assert len(everybody) == 8
     child.kill()
     child.wait()
     eventually(lambda: not any(map(process.is_running, everybody)))
