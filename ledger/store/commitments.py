@@ -148,10 +148,6 @@ _WALLETS = text("""
     ), wallets as materialized (
         select id, owner, balance_micro from ledger.account
          where kind = 'wallet' and owner > :after order by owner limit :chunk
-    ), given as (
-        select c.listener_id, sum(c.credits_micro)::bigint as micro
-          from sealed join ledger.log_credit c on c.batch > sealed.after_batch and c.batch <= sealed.last_batch
-         group by c.listener_id
     ), later as (
         select side.account_id, sum(side.micro)::bigint as micro
           from sealed join ledger.posting p on p.batch > sealed.last_batch
@@ -162,13 +158,16 @@ _WALLETS = text("""
     )
     select owner, opening_micro, in_micro, opening_micro + in_micro - held_micro as spent_micro, closed
       from (
-        select wallets.owner, coalesce(w.closing_micro, 0) as opening_micro, coalesce(given.micro, 0) as in_micro,
+        select wallets.owner, coalesce(w.closing_micro, 0) as opening_micro, given.micro as in_micro,
                wallets.balance_micro - coalesce(later.micro, 0) as held_micro,
                exists (select from ledger.listener l where l.id = wallets.owner and l.closed_at is not null) as closed
           from wallets cross join sealed
           left join ledger.log_wallet w on w.listener_id = wallets.owner and w.epoch = sealed.earlier
-          left join given on given.listener_id = wallets.owner
-          left join later on later.account_id = wallets.id) as told
+          left join later on later.account_id = wallets.id
+         cross join lateral (
+            select coalesce(sum(c.credits_micro), 0)::bigint as micro from ledger.log_credit c
+             where c.listener_id = wallets.owner and c.batch > sealed.after_batch and c.batch <= sealed.last_batch
+         ) as given) as told
      order by owner
 """)
 _TELL_WALLETS = text("""
