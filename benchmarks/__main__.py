@@ -19,7 +19,10 @@ SEED = 1844  # Rochdale
 WIDTH = 170
 RESULTS = Path("build/bench.json")
 # Each module has `run(bench) -> Iterator[Figure]`, and needs nothing of the others.
-WORKS = ("recording", "settling", "closing", "requests", "audio", "listeners", "growth", "verifying", "publishing")
+WORKS = (
+    *("recording", "settling", "closing", "requests", "audio", "listeners", "growth", "verifying", "tallying"),
+    "publishing",
+)
 
 
 def main() -> None:

@@ -25,10 +25,12 @@ from psycopg import sql
 from sqlalchemy import Engine, create_engine
 
 from ledger import accounts
+from ledger.constitution import Constitution
 from ledger.epochs import Calendar
 from ledger.ids import lowest_id, uuid7
 from ledger.rates import NetFactors, Rates
 from ledger.recording import Claim
+from ledger.rules import Rules
 from ledger.store import partitions, posting, settling, terms
 from ledger.store.posting import Transfer
 from ledger.tariff import Progress, Tariff
@@ -317,18 +319,18 @@ def _founding() -> terms.Founding:
         credit_price_micro=CREDIT_PRICE_MICRO,
         epoch_seconds=0,
         epoch_grace_seconds=0,
-        listen_ms_max=45_000,
         free_extra_ms=15_000,
         token_ms_min=1_800_000,
         first_epoch=first_epoch,
         founded_at=CALENDAR.starts_at(first_epoch),
+        constitution=Constitution(),
     )
 
 
 def _found(made: Coop) -> None:
     with made.engine.begin() as connection:
         partitions.ensure_partitions(connection, NOW)
-        terms.found(connection, made.founding, TARIFF, Rates(), NetFactors())
+        terms.found(connection, made.founding, TARIFF, Rates(), Rules(), NetFactors())
         for first in range(0, len(made.listeners), posting.TRANSFERS_MAX // 2):
             some = made.listeners[first : first + posting.TRANSFERS_MAX // 2]
             money_micro = len(some) * FUNDS_MICRO * CREDIT_PRICE_MICRO // 1_000_000

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from benchmarks.figures import Bench, Figure, at_most
 from ledger import entries
+from ledger.constitution import Constitution
 from ledger.entries import Entry
 from ledger.money import CreditPrice
 from ledger.note import Checkpoint, KeyType, SigningKey, signed
@@ -163,6 +164,7 @@ def _beginning(tracks: list[str], splits: dict[str, tuple[Share, ...]], chance: 
             "epoch_seconds": 0,
             "first_epoch": EPOCH,
             "founded_at": DAY_S,
+            "constitution": Constitution().as_json(),
         },
     )
     yield _batch(1)
@@ -178,6 +180,7 @@ def _beginning(tracks: list[str], splits: dict[str, tuple[Share, ...]], chance: 
             "reserve_cut_bp": rates.reserve_cut_bp,
         },
     )
+    yield entries.encode(entries.RULES, {**head, "payout_minimum_minor": 1_000, "listen_ms_max": 45_000})
     told = {"vat_bp": factors.vat_bp, "fees_bp": factors.fees_bp, "licensing_bp": factors.licensing_bp}
     yield entries.encode(entries.NET_FACTORS, {**head, **told})
     for track in tracks:

@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 import solc from "solc";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const CONTRACTS = ["CoopMembership", "LogAnchor"];
+const CONTRACTS = ["CoopMembership", "EpochAnchor", "RateRegistry"];
 const LIBRARY = "@openzeppelin/contracts";
 
 const SETTINGS = {

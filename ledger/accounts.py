@@ -1,7 +1,8 @@
 """The chart of accounts. A balance is credits minus debits.
 
 Credits (prepaid plays): `credits:issued` → wallets → `plays:clearing` → `track:<track>:<epoch>` → `credits:consumed`.
-Money: `bank` → `topups:clearing` (what members have paid and not yet played) → taxes, fees, funds, payees.
+Money: `bank` → `topups:clearing` (what members have paid and not yet played) → taxes, fees, funds, payees; and
+`bank` → `shares:<membership>` and back.
 At every moment `topups:clearing` holds exactly the value of all credits issued and not yet consumed.
 """
 
@@ -78,6 +79,11 @@ def royalty(payee: UUID) -> Account:
 def held(track_id: UUID) -> Account:
     """Money of a track's payees who may not be paid yet."""
     return Account(f"held:{track_id}", "held", MONEY, track_id)
+
+
+def shares(member: UUID) -> Account:
+    """A membership's share, which the co-op owes back once it has ended."""
+    return Account(f"shares:{member}", "shares", MONEY, member)
 
 
 def licensing(society: str) -> Account:

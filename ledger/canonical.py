@@ -17,6 +17,9 @@ INTEGER_MAX = (1 << 53) - 1
 DEPTH_MAX = 32
 
 _LONG_NUMBER = re.compile(rb"[0-9]{16}")
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_OPENING, _CLOSING = b"[{", b"]}"
+_NO_BRACKET = bytes(set(range(256)) - {*_OPENING, *_CLOSING})
 
 Value = dict[str, Any] | list[Any] | str | int | bool | None
 
@@ -29,9 +32,10 @@ def encode(value: Value) -> bytes:
 
 def decode(data: bytes) -> Value:
     """The value behind the bytes. Raises NotCanonical unless they are the one way to write it."""
+    _require_shallow(data)
     try:
         value: Value = _DECODER.decode(data.decode())
-    except (ValueError, RecursionError) as malformed:
+    except ValueError as malformed:
         raise NotCanonical(reason="not JSON as it is taken here") from malformed
     if not _is_plain(data):
         _check(value, 0)
@@ -45,6 +49,20 @@ def _written(value: Value) -> bytes:
         return _ENCODER.encode(value).encode()
     except UnicodeEncodeError as surrogate:
         raise NotCanonical(reason="text that is not Unicode") from surrogate
+
+
+def _require_shallow(data: bytes) -> None:
+    """Nothing is taken apart that is nested deeper than what could be written.
+
+    The decoder counts on Python's limit of recursion, which a library may have raised beyond what the stack holds.
+    """
+    if data.count(b"{") + data.count(b"[") <= DEPTH_MAX:
+        return
+    depth = 0
+    for sign in _STRING.sub(b"", data).translate(None, _NO_BRACKET):
+        depth += 1 if sign in _OPENING else -1
+        if depth > DEPTH_MAX + 1:
+            raise NotCanonical(reason="nested too deeply")
 
 
 def _is_plain(data: bytes) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from ledger import canonical
+from ledger.constitution import CLASSES, NUMBERS, PARAMETERS
 from ledger.errors import EntryRefused, NotCanonical
 from ledger.money import BASIS_POINTS
 from ledger.sumtree import Kind
@@ -30,12 +31,14 @@ KEY_TEXT_MAX = 4_000
 """A verifier key or a signature line of ML-DSA-44 is longer than other texts."""
 PARTS_MAX = 64
 """Of payees in a split, and of societies among the net factors."""
-VOTES_AN_ENTRY_MAX = 400
+VOTES_AN_ENTRY_MAX = 128
+DELEGATIONS_AN_ENTRY_MAX = 400
 
 FOUNDING = "founding"
 BATCH = "batch"
 TARIFF = "tariff"
 RATES = "rates"
+RULES = "rules"
 NET_FACTORS = "net_factors"
 TRACK = "track"
 SPLIT = "split"
@@ -43,8 +46,10 @@ PLAYS = "plays"
 TOP_UPS = "top_ups"
 GRANTS = "grants"
 PAYOUTS = "payouts"
+SHARES = "shares"
 BALLOT = "ballot"
 VOTES = "votes"
+DELEGATIONS = "delegations"
 RELEASE = "release"
 ROYALTIES = "royalties"
 LATE = "late"
@@ -63,6 +68,8 @@ Entry = dict[str, Any]
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 _DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}").fullmatch
+_BLOCK_HASH = re.compile(r"0x[0-9a-f]{64}").fullmatch
+_VOTE_SIGNATURE = re.compile(r"0x[0-9a-f]{130}").fullmatch
 _CURRENCY = re.compile(r"[A-Z]{3}").fullmatch
 
 Check = Callable[[Any], object]
@@ -108,6 +115,22 @@ def _address(value: Any) -> object:
     return type(value) is str and _ADDRESS(value)
 
 
+def _block_hash(value: Any) -> object:
+    return type(value) is str and _BLOCK_HASH(value)
+
+
+def _vote_signature(value: Any) -> object:
+    return type(value) is str and _VOTE_SIGNATURE(value)
+
+
+def _member_class(value: Any) -> bool:
+    return type(value) is str and value in CLASSES
+
+
+def _flag(value: Any) -> bool:
+    return type(value) is bool
+
+
 def _currency(value: Any) -> object:
     return type(value) is str and _CURRENCY(value)
 
@@ -150,7 +173,25 @@ _ROYALTIES: dict[str, Check] = {
     "funds": _amounts,
     "lines": _list(_LINE),
 }
-_VOTE = _record(address=_address, value=_integer, weight=_some)
+_BOUND = _record(lowest=_count, highest=_count, step_max=_some, quantum=_some)
+_CONSTITUTION = _record(
+    parameters=_record(**dict.fromkeys(PARAMETERS, _BOUND)),
+    quorum_bp=_basis_points,
+    class_quorum_bp=_record(**dict.fromkeys(CLASSES, _basis_points)),
+    **dict.fromkeys(NUMBERS, _count),
+)
+_BY_CLASS = _record(**dict.fromkeys(CLASSES, _count))
+_OUTCOME = _record(parameter=_text, status_quo=_count, median=_count, result=_count)
+_VOTE = _record(
+    address=_address,
+    member_class=_member_class,
+    values=_list(_count),
+    nonce=_some,
+    deadline=_count,
+    signature=_vote_signature,
+    kept_key=_flag,
+)
+_DELEGATION = _record(address=_address, member_class=_member_class, delegate=_address)
 
 FORMS: Mapping[str, Mapping[str, Check]] = {
     # What the co-op is, and the rules that never change. Always entry 0, and nowhere else.
@@ -163,6 +204,7 @@ FORMS: Mapping[str, Mapping[str, Check]] = {
         "epoch_seconds": _count,
         "first_epoch": _integer,
         "founded_at": _count,
+        "constitution": _CONSTITUTION,
     },
     # Begins a batch: all entries up to the next of its kind were made in that time.
     BATCH: {"batch": _some, "opened_at": _count, "closed_at": _count},
@@ -170,6 +212,8 @@ FORMS: Mapping[str, Mapping[str, Check]] = {
              "decided_by": _text},
     RATES: {"version": _some, "effective_epoch": _integer, "artist_share_bp": _basis_points,
             "community_cut_bp": _basis_points, "reserve_cut_bp": _basis_points, "decided_by": _text},
+    RULES: {"version": _some, "effective_epoch": _integer, "payout_minimum_minor": _some, "listen_ms_max": _some,
+            "decided_by": _text},
     NET_FACTORS: {"version": _some, "effective_epoch": _integer, "vat_bp": _count, "fees_bp": _basis_points,
                   "licensing_bp": _amounts, "decided_by": _text},
     # A recording, when it is first played; `sha256` is of the file its artist uploaded.
@@ -184,12 +228,18 @@ FORMS: Mapping[str, Mapping[str, Check]] = {
     GRANTS: {"batch": _some, "count": _some, "credits_micro": _some, "root": _digest},
     # Money that left the bank for payees.
     PAYOUTS: {"batch": _some, "count": _some, "money_micro": _some},
-    BALLOT: {"ballot": _uuid, "parameter": _text, "status_quo": _integer, "lowest": _integer, "highest": _integer,
-             "step_max": _count, "quorum_bp": _basis_points, "chain_id": _count, "contract": _address,
-             "block_number": _count, "total_weight": _count, "cast_weight": _count, "phantom_weight": _count,
-             "median": _integer, "result": _integer, "rates_version": _some},
+    # Member shares that were paid in at the bank, and paid back: what the co-op owes whoever leaves.
+    SHARES: {"batch": _some, "count": _some, "paid_micro": _count, "refunded_micro": _count},
+    # A ballot that was counted, by the founding's constitution. The entry's SHA-256 is what the rate registry has as
+    # the hash of the result; `text_sha256` is of what was proposed.
+    BALLOT: {"ballot": _uuid, "text_sha256": _digest, "opened_at": _count, "closed_at": _count, "chain_id": _some,
+             "contract": _address, "block_number": _count, "block_hash": _block_hash, "block_timestamp": _count,
+             "parameters": _list(_OUTCOME), "census": _BY_CLASS, "cast": _BY_CLASS, "phantom_weight": _count,
+             "kept_key_weight": _count},
     # What was cast in the ballot before it, by address in ascending order, as numbers.
     VOTES: {"ballot": _uuid, "votes": _list(_VOTE, most=VOTES_AN_ENTRY_MAX)},
+    # After the votes: the seats that counted with their delegate's vote, in the same order.
+    DELEGATIONS: {"ballot": _uuid, "delegations": _list(_DELEGATION, most=DELEGATIONS_AN_ENTRY_MAX)},
     # A royalty line that was held and now is paid.
     RELEASE: {"closed_in": _integer, "epoch": _integer, "track": _uuid, "payee": _digest, "amount_micro": _count},
     # A track's share-out of one epoch, by `ledger.royalties`; `lines` in the order of the split's payees.

@@ -20,13 +20,6 @@ FEES = "fees:payments"
 LICENSING = "licensing:"
 NET = "net"
 
-# The constitution's bounds of what members can decide, and the largest step at one go.
-ARTIST_SHARE_BP_MIN = 5_000
-ARTIST_SHARE_BP_MAX = 9_000
-ARTIST_SHARE_STEP_BP_MAX = 500
-# Of all weight; what is missing to it votes for the status quo.
-QUORUM_BP = 2_000
-
 
 @dataclass(frozen=True, slots=True)
 class Rates:
@@ -42,7 +35,7 @@ class Rates:
 
     def __post_init__(self) -> None:
         cuts_in_order = 0 <= self.community_cut_bp <= self.reserve_cut_bp <= BASIS_POINTS
-        if not (ARTIST_SHARE_BP_MIN <= self.artist_share_bp <= ARTIST_SHARE_BP_MAX and cuts_in_order):
+        if not (0 <= self.artist_share_bp <= BASIS_POINTS and cuts_in_order):
             raise SharesDoNotAddUp(rates=self)
 
     def weights(self) -> dict[str, int]:

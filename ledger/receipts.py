@@ -43,12 +43,14 @@ from ledger.sumtree import Leaf, Node
 HEAD = "c2sp.org/tlog-proof@v1"
 RECEIPT_BYTES_MAX = 1 << 20
 PROMISE_HEAD = "streamcoop promise v1"
+VOTE_PROMISE_HEAD = "streamcoop vote promise v1"
 
 PLAY = "play"
 WALLET = "wallet"
 PAYEE = "payee"
 
 _DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
+_ADDRESS = re.compile(r"0x[0-9a-f]{40}").fullmatch
 _PLAY_OPENING = {"play", "listener", "track", "epoch", "ordinal", "kind", "price_micro"}
 _UINT16_MAX = (1 << 16) - 1
 
@@ -339,20 +341,47 @@ class Promise:
         return "\n".join([*told, ""])
 
 
-def promise(told: Promise, keys: Sequence[SigningKey]) -> str:
+@dataclass(frozen=True, slots=True)
+class VotePromise:
+    """That a vote, by its digest, was taken, and will be counted by an instant unless the address votes again.
+
+    `address` is in lower case; instants are POSIX seconds.
+    """
+
+    origin: str
+    ballot: UUID
+    address: str
+    digest: bytes
+    nonce: int
+    cast_at: int
+    publish_by: int
+
+    def __str__(self) -> str:
+        told = [VOTE_PROMISE_HEAD, self.origin, str(self.ballot), self.address, self.digest.hex()]
+        return "\n".join([*told, str(self.nonce), str(self.cast_at), str(self.publish_by), ""])
+
+
+def promise(told: Promise | VotePromise, keys: Sequence[SigningKey]) -> str:
     """The signed note of a promise: by the log's Ed25519 key; ML-DSA-44 keys sign heads only."""
     return str(signed(str(told), [key for key in keys if key.type is KeyType.ED25519], 0))
 
 
-def parse_promise(note: Note) -> Promise:
+def parse_promise(note: Note) -> Promise | VotePromise:
     """The promise a note tells. Raises NoteRefused; the signatures are another matter."""
     lines = note.text.split("\n")
-    if len(lines) != 6 or lines[0] != PROMISE_HEAD or not _DIGEST(lines[2]):
-        raise NoteRefused(reason="not a promise")
-    return Promise(lines[1], bytes.fromhex(lines[2]), number(lines[3]), number(lines[4]))
+    if len(lines) == 6 and lines[0] == PROMISE_HEAD and _DIGEST(lines[2]):
+        return Promise(lines[1], bytes.fromhex(lines[2]), number(lines[3]), number(lines[4]))
+    if len(lines) == 9 and lines[0] == VOTE_PROMISE_HEAD and _ADDRESS(lines[3]) and _DIGEST(lines[4]):
+        try:
+            ballot = _uuid(lines[2])
+        except ProofRefused as refused:
+            raise NoteRefused(reason="a promise of no ballot") from refused
+        nonce, cast_at, publish_by = map(number, lines[5:8])
+        return VotePromise(lines[1], ballot, lines[3], bytes.fromhex(lines[4]), nonce, cast_at, publish_by)
+    raise NoteRefused(reason="not a promise")
 
 
-def verify_promise(data: bytes, keys: Iterable[VerifierKey]) -> Promise:
+def verify_promise(data: bytes, keys: Iterable[VerifierKey]) -> Promise | VotePromise:
     """A promise signed by a key of the log. Raises NoteRefused."""
     note = parse_note(data)
     verified(note, [key for key in keys if key.type is KeyType.ED25519])

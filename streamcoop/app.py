@@ -27,6 +27,8 @@ from streamcoop.erasure import routes as erasure
 from streamcoop.governance import routes as governance
 from streamcoop.headers import SecurityHeaders, page_policy
 from streamcoop.lingering import Lingering
+from streamcoop.membership import passkey_routes as passkeys
+from streamcoop.membership import register_routes as register
 from streamcoop.membership import routes as membership
 from streamcoop.operations import routes as operations
 from streamcoop.operations import sampling
@@ -143,6 +145,8 @@ def create_app() -> FastAPI:
         royalties,
         payouts,
         membership,
+        register,
+        passkeys,
         governance,
         books,
         transparency,

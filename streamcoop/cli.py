@@ -19,16 +19,18 @@ from ledger.store.checking import Report, add_up_books
 from ledger.verify.command import command_of as verify_command_of
 from streamcoop import migrate as migrations
 from streamcoop.accounts import service as accounts
-from streamcoop.anchoring.reading import read_anchors
+from streamcoop.anchoring.reading import read_anchors, read_decisions, read_roll
 from streamcoop.clock import now
 from streamcoop.database import engine, transaction
 from streamcoop.maintenance import readonly
 from streamcoop.maintenance.commands import backup_command, read_only_command, restore_command
+from streamcoop.membership.commands import keep_first_key, officers_command
 from streamcoop.settings import PREFIX, UnknownSetting, data_dir, settings
 from streamcoop.transparency.commands import log_command
 from streamcoop.witness.commands import witness_command
 
 OPERATOR_ROLES = ["listener", "operator", "treasurer"]
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 class CannotBegin(click.ClickException):
@@ -97,23 +99,45 @@ def migrate() -> None:
 
 
 @main.command()
-@click.option("--operator-email", required=True, help="The first operator's e-mail address.")
-@click.option("--operator-password-file", required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-def found(operator_email: str, operator_password_file: Path) -> None:
-    """Found the co-op with the settings' values, and make its first operator. Safe to repeat."""
+@click.option("--operator-email", help="The first operator's e-mail address, where she is not an officer.")
+@click.option("--operator-password-file", type=_FILE)
+@click.option(
+    "--officer",
+    "officers",
+    type=(str, _FILE, _FILE),
+    multiple=True,
+    metavar="EMAIL KEY_FILE PASSWORD_FILE",
+    help="An operator whose officer's key the service keeps. Give two: both approve whoever is admitted.",
+)
+def found(
+    operator_email: str | None, operator_password_file: Path | None, officers: tuple[tuple[str, Path, Path], ...]
+) -> None:
+    """Found the co-op with the settings' values, and make its first operators. Safe to repeat."""
+    if bool(operator_email) != bool(operator_password_file):
+        raise click.UsageError("--operator-email and --operator-password-file go together")
+    if not operator_email and not officers:
+        raise click.UsageError("no operator: --operator-email or --officer")
     with engine().connect() as conn:
         if readonly.is_on(conn):
             click.echo(f"{terms.founding(conn).coop_name} was founded before, and is read-only now.")
             return
-    password = operator_password_file.read_text(encoding="utf-8").strip()
     with transaction() as session:
         founded = migrations.found(session, settings(), now())
+    if operator_email and operator_password_file:
+        _make_operator(operator_email, operator_password_file, "Operator")
+    for number, (email, key_file, password_file) in enumerate(officers, 1):
+        _make_operator(email, password_file, f"Officer {number}")
+        keep_first_key(email, key_file)
+    click.echo("The co-op is founded." if founded else "The co-op was founded before.")
+
+
+def _make_operator(email: str, password_file: Path, name: str) -> None:
+    password = password_file.read_text(encoding="utf-8").strip()
     try:
         with transaction() as session:
-            accounts.open_account(session, operator_email, password, "Operator", OPERATOR_ROLES, now())
+            accounts.open_account(session, email, password, name, OPERATOR_ROLES, now())
     except accounts.EmailTaken:
         pass  # founded before
-    click.echo("The co-op is founded." if founded else "The co-op was founded before.")
 
 
 @main.command("check-books")
@@ -179,6 +203,10 @@ def roles(email: str, roles: tuple[str, ...]) -> None:
 @click.option(
     "--operator-password-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Likewise."
 )
+@click.option("--second-officer-email", help="Likewise: admissions take two.")
+@click.option(
+    "--second-officer-password-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Likewise."
+)
 @click.option(
     "--music",
     "music_dir",
@@ -190,31 +218,41 @@ def demo(
     address: str | None,
     operator_email: str | None,
     operator_password_file: Path | None,
+    second_officer_email: str | None,
+    second_officer_password_file: Path | None,
     music_dir: Path | None,
     json_file: Path | None,
 ) -> None:
-    """The main job, end to end, over real HTTP: upload, stream, record, settle, own, get paid."""
+    """The main job, end to end, over real HTTP: upload, stream, record, settle, own, get paid, vote, verify."""
     from streamcoop.demo import run as run_demo
 
-    if address and not (operator_email and operator_password_file):
-        raise click.UsageError("--address needs --operator-email and --operator-password-file")
+    officers = [
+        (email, file.read_text(encoding="utf-8").strip())
+        for email, file in (
+            (operator_email, operator_password_file),
+            (second_officer_email, second_officer_password_file),
+        )
+        if email and file
+    ]
+    if address and len(officers) < 2:
+        raise click.UsageError("--address needs e-mail and password file of both --operator-… and --second-officer-…")
     console = Console(highlight=False)
     try:
         if address:
-            password = operator_password_file.read_text(encoding="utf-8").strip()  # type: ignore[union-attr]
-            outcome = run_demo.against(address, str(operator_email), password, music_dir, console)
+            registry = run_demo.registry_of(data_dir())
+            outcome = run_demo.against(address, officers[0], officers[1], music_dir, console, registry)
         else:
             outcome = run_demo.fresh(music_dir, console)
     except run_demo.FAILURES as failure:
         raise click.ClickException(str(failure)) from failure
     if json_file:
         json_file.write_text(json.dumps(outcome.as_json(), indent=2) + "\n", encoding="utf-8")
-    sys.exit(0 if outcome.books_balanced and outcome.log_verified else 1)
+    sys.exit(0 if outcome.books_balanced and outcome.log_verified and outcome.registry_agrees is not False else 1)
 
 
-for command in (backup_command, restore_command, read_only_command, witness_command, log_command):
+for command in (backup_command, restore_command, read_only_command, witness_command, log_command, officers_command):
     main.add_command(command)
-main.add_command(verify_command_of(read_anchors))
+main.add_command(verify_command_of(read_anchors, read_decisions, read_roll))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from ledger.epochs import Calendar
 from ledger.money import MICRO
 from ledger.rates import NetFactors, Rates
+from ledger.rules import Rules
 from ledger.store import partitions, terms
 from ledger.tariff import Tariff
 from streamcoop.database import with_driver
@@ -67,12 +68,13 @@ def found(session: Session, settings: Settings, now: datetime) -> bool:
         credit_price_micro=settings.credit_price_minor * MICRO // 10**minor_digits,
         epoch_seconds=settings.epoch_seconds,
         epoch_grace_seconds=settings.epoch_grace_seconds,
-        listen_ms_max=settings.listen_ms_max,
         free_extra_ms=settings.free_extra_ms,
         token_ms_min=settings.token_ms_min,
         first_epoch=Calendar(settings.epoch_seconds).epoch_at(now),
         founded_at=now,
+        constitution=settings.constitution(),
     )
     rates = Rates(artist_share_bp=settings.artist_share_bp)
     factors = NetFactors(settings.vat_bp, settings.payment_fee_bp, settings.licensing_bp)
-    return terms.found(conn, founding, Tariff(), rates, factors)
+    rules = Rules(settings.payout_minimum_minor, settings.listen_ms_max)
+    return terms.found(conn, founding, Tariff(), rates, rules, factors)

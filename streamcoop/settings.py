@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Literal, Self
@@ -18,6 +19,10 @@ import platformdirs
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from ledger.constitution import Bound, Constitution, UnsuitableConstitution, numbers_of
+from ledger.rates import Rates
+from ledger.rules import Rules
+from ledger.tariff import Tariff
 from ledger.witness import PolicyRefused, parse_witnesses
 
 PREFIX = "STREAMCOOP_"
@@ -65,7 +70,11 @@ class Settings(BaseSettings):
     chain_id: int | None = Field(default=None, description="Refuse a node that answers with another chain id.")
     membership_contract: str | None = Field(default=None, description="Address of CoopMembership.")
     anchor_contract: str | None = Field(
-        default=None, description="Address of LogAnchor. Without it: the log's heads are not anchored."
+        default=None, description="Address of EpochAnchor. Without it: the log's heads are not anchored."
+    )
+    rate_registry: str | None = Field(
+        default=None,
+        description="Address of RateRegistry. Without it: what members decide is not written on the chain.",
     )
     chain_finality_depth: int = Field(
         default=0, ge=0, le=1_000, description="Blocks behind the head that count as final."
@@ -118,7 +127,6 @@ class Settings(BaseSettings):
     log_batch_listeners_min: int = Field(
         default=10, ge=1, description="Plays of fewer listeners wait for the next, but for an epoch's close."
     )
-    payout_threshold_minor: int = Field(default=1_000, ge=1, description="Payees are paid from this amount up.")
     books_check_interval_s: int = Field(default=3600, ge=1, description="How often the books are added up again.")
     metrics_port: int | None = Field(
         default=None, ge=1, le=65_535, description="Where a worker tells its metrics; the first of a machine does."
@@ -140,7 +148,7 @@ class Settings(BaseSettings):
         default=125, ge=1, description="Gross price of one credit, in the currency's minor unit."
     )
     artist_share_bp: int = Field(
-        default=7_000, ge=5_000, le=9_000, description="The artists' share of net income until members vote another."
+        default=7_000, ge=0, le=10_000, description="The artists' share of net income until members vote another."
     )
     vat_bp: int = Field(default=1_100, ge=0, le=5_000, description="Rate of VAT on the price before tax.")
     payment_fee_bp: int = Field(default=150, ge=0, le=2_000, description="Payment fees, as a part of the gross.")
@@ -149,9 +157,46 @@ class Settings(BaseSettings):
     )
     epoch_seconds: int = Field(default=0, ge=0, description="Length of an epoch; 0 is a calendar month (UTC).")
     epoch_grace_seconds: int = Field(default=86_400, ge=0, description="From an epoch's end to its close.")
-    listen_ms_max: int = Field(default=45_000, ge=100, description="T of the listening rule, at the most.")
+    payout_minimum_minor: int = Field(
+        default=1_000, ge=1, description="Payees are paid from this amount up, until members vote another."
+    )
+    listen_ms_max: int = Field(
+        default=45_000, ge=100, description="T of the listening rule, at the most, until members vote another."
+    )
     free_extra_ms: int = Field(default=15_000, ge=100, description="The free part beyond T.")
     token_ms_min: int = Field(default=1_800_000, ge=1_000, description="A play token lives at least this long.")
+
+    # The constitution, which nothing changes after the founding.
+    parameter_bounds: dict[str, dict[Literal["lowest", "highest", "step_max", "quantum"], int]] = Field(
+        default_factory=dict,
+        description="What members can decide, by parameter: lowest, highest, step_max, quantum where not as usual.",
+    )
+    quorum_bp: int = Field(
+        default=2_000, ge=0, le=10_000, description="Of all weight; what is missing to it votes for the status quo."
+    )
+    class_quorum_bp: dict[str, int] = Field(
+        default_factory=dict, description="The same of a class's weight; none where it is not named."
+    )
+    waiting_seconds: int = Field(
+        default=30 * 86_400, ge=0, description="How long one is a member before a ballot's snapshot to vote in it."
+    )
+    delegation_cap: int = Field(default=10, ge=1, description="Votes a member has at the most, her own included.")
+    supporters_min: int = Field(default=3, ge=1, description="Members who have to want a ballot.")
+    discussion_seconds: int = Field(default=7 * 86_400, ge=0, description="How long a proposal is discussed.")
+    ballot_seconds_min: int = Field(default=3 * 86_400, ge=1, description="The shortest time for votes.")
+    ballot_seconds_max: int = Field(default=90 * 86_400, ge=1, description="The longest.")
+    quiet_seconds: int = Field(default=6 * 3_600, ge=0, description="A vote so shortly before the close puts it off.")
+    extension_seconds_max: int = Field(default=2 * 86_400, ge=0, description="By so much in all.")
+    timelock_seconds: int = Field(
+        default=2 * 86_400, ge=0, description="From a decision in the registry to its effect, by the chain's clock."
+    )
+    office_delay_seconds: int = Field(
+        default=2 * 86_400, ge=0, description="From the announcement of another officer or registrar to the change."
+    )
+    share_minor: int = Field(default=1_000, ge=0, description="A member's share, in the currency's minor unit.")
+    share_refund_seconds: int = Field(
+        default=180 * 86_400, ge=0, description="From leaving until the share is paid back."
+    )
 
     @model_validator(mode="after")
     def _grace_outlives_short_tokens(self) -> Self:
@@ -177,6 +222,50 @@ class Settings(BaseSettings):
         if self.log_witnesses_needed > len(witnesses):
             raise ValueError("log_witnesses_needed is more than log_witnesses has")
         return self
+
+    @model_validator(mode="after")
+    def _a_constitution(self) -> Self:
+        try:
+            self.constitution()
+        except UnsuitableConstitution as refusal:
+            raise ValueError(str(refusal)) from refusal
+        return self
+
+    def constitution(self) -> Constitution:
+        """The constitution a co-op is founded with: the usual one, but for what is set. A co-op that begins with a
+        shorter listen than usual may keep it.
+        """
+        usual = Constitution()
+        unknown = self.parameter_bounds.keys() - usual.parameters.keys()
+        if unknown:
+            raise UnsuitableConstitution(reason="not an open parameter", parameters=sorted(unknown))
+        least = {"listen_ms_max": {"lowest": min(usual.parameters["listen_ms_max"].lowest, self.listen_ms_max)}}
+        parameters = {
+            name: Bound(**asdict(bound) | least.get(name, {}) | self.parameter_bounds.get(name, {}))
+            for name, bound in usual.parameters.items()
+        }
+        return Constitution(
+            parameters=parameters,
+            quorum_bp=self.quorum_bp,
+            class_quorum_bp={**usual.class_quorum_bp, **self.class_quorum_bp},
+            waiting_seconds=self.waiting_seconds,
+            delegation_cap=self.delegation_cap,
+            supporters_min=self.supporters_min,
+            discussion_seconds=self.discussion_seconds,
+            ballot_seconds_min=self.ballot_seconds_min,
+            ballot_seconds_max=self.ballot_seconds_max,
+            quiet_seconds=self.quiet_seconds,
+            extension_seconds_max=self.extension_seconds_max,
+            timelock_seconds=self.timelock_seconds,
+            office_delay_seconds=self.office_delay_seconds,
+            share_minor=self.share_minor,
+            share_refund_seconds=self.share_refund_seconds,
+        )
+
+    def founding_numbers(self) -> dict[str, int]:
+        """The open parameters a co-op is founded with."""
+        rules = Rules(self.payout_minimum_minor, self.listen_ms_max)
+        return numbers_of(Tariff(), Rates(artist_share_bp=self.artist_share_bp), rules)
 
     def secrets(self) -> set[str]:
         """What must never be told: every secret, the passwords within addresses, and a chain's provider's key."""

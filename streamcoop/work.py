@@ -30,8 +30,7 @@ _RETRIES = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval
 _PROMPTLY: dict[str, Any] = {"retry": True, "retry_policy": _RETRIES, "confirm_timeout": BROKER_WAIT_S_MAX}
 
 RENDER = "workers.media.render"
-ADMIT = "workers.chain.admit"
-READ_WEIGHTS = "workers.chain.read_weights"
+CARRY_ORDER = "workers.chain.carry_order"
 
 # A sender needs no notifications: the queue's trigger is the workers' to set.
 _PGMQ_OPTIONS = {"init_extension": False, "pool_size": 2, "pool_timeout": BROKER_WAIT_S_MAX}

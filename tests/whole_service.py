@@ -7,6 +7,8 @@ import secrets
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import httpx
 import psutil
@@ -17,6 +19,7 @@ from dotenv import dotenv_values
 from streamcoop.demo import music
 from streamcoop.demo.client import REQUEST_S_MAX, Json, Person, until
 from streamcoop.embedded.temporary import Service
+from tests.membership.authenticator import Authenticator
 from tests.production import running_on_chosen_parts
 
 # Tests ask thousands of times from one address, and sign in with what is wrong on purpose.
@@ -36,6 +39,12 @@ SETTINGS = {
     "STREAMCOOP_UPLOAD_BYTES_MAX": str(32 << 20),
     "STREAMCOOP_LOG_BATCH_SECONDS": "1",
     "STREAMCOOP_LOG_BATCH_LISTENERS_MIN": "1",
+    "STREAMCOOP_WAITING_SECONDS": "0",
+    "STREAMCOOP_SUPPORTERS_MIN": "1",
+    "STREAMCOOP_DISCUSSION_SECONDS": "0",
+    "STREAMCOOP_BALLOT_SECONDS_MIN": "1",
+    "STREAMCOOP_QUIET_SECONDS": "0",
+    "STREAMCOOP_TIMELOCK_SECONDS": "1",
     **UNLIMITED,
 }
 PASSWORD = "correct horse battery"
@@ -75,6 +84,29 @@ def somebody(service: Service, name: str) -> Person:
 def operator_of(service: Service) -> Person:
     """The first operator, who is treasurer too."""
     return person(service, "Operator", service.operator_email, service.operator_password).sign_in()
+
+
+def second_officer_of(service: Service) -> Person:
+    """The operator whose approval an admission needs beside the first one's."""
+    return person(service, "Second officer", service.second_officer_email, service.second_officer_password).sign_in()
+
+
+def a_passkey(service: Service, someone: Person) -> tuple[str, Authenticator]:
+    """One that is registered."""
+    site = urlsplit(setting(service, "PUBLIC_ADDRESS"))
+    options = someone.post("/api/v1/passkeys/options", {"password": PASSWORD})["options"]
+    authenticator = Authenticator(origin=f"{site.scheme}://{site.netloc}", rp_id=site.hostname or "")
+    made = {"name": "phone", "credential": authenticator.made(options)}
+    return str(someone.post("/api/v1/passkeys", made)["id"]), authenticator
+
+
+def admit(service: Service, member_id: str) -> None:
+    """An applicant's share is booked, and both officers approve: the chain follows."""
+    officers = operator_of(service), second_officer_of(service)
+    officers[0].post(f"/api/v1/members/{member_id}/share", {"request_id": str(uuid4())})
+    for officer in officers:
+        officer.post(f"/api/v1/members/{member_id}/approve")
+        officer.http.close()
 
 
 def draft_of(artist: Person, title: str = "Release") -> str:

@@ -46,4 +46,5 @@ TIMETABLE = {
     "check the books where that is due": _every(min(MINUTE, settings().books_check_interval_s), "workers.books.check"),
     "go on with erasures": _every(10.0, "workers.books.erase"),
     "sweep for chain work a broker lost": _every(5.0, "workers.chain.sweep"),
+    "hold the register against the contract": _every(5 * MINUTE, "workers.chain.reconcile"),
 }

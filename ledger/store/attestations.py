@@ -29,7 +29,7 @@ _SEALED = text("""
 
 
 def bank_micro(conn: Connection, batch: int) -> int:
-    """What the bank holds by all that the log tells up to a batch: payments of members less payouts."""
+    """What the bank holds by all that the log tells up to a batch: payments and shares of members less payouts."""
     return int(conn.scalar(_BANK, {"batch": batch}) or 0)
 
 
@@ -39,6 +39,11 @@ _BANK = text("""
               join ledger.transfer t on t.posting_id = p.id
               join ledger.account bank on bank.id = t.credit_account and bank.kind = 'bank'
              where p.batch <= :batch and p.kind = 'payout-confirmed')
+         + (select coalesce(sum(case t.debit_account when bank.id then t.amount_micro else -t.amount_micro end), 0)
+              from ledger.posting p
+              join ledger.transfer t on t.posting_id = p.id
+              join ledger.account bank on bank.id in (t.debit_account, t.credit_account) and bank.kind = 'bank'
+             where p.batch <= :batch and p.kind in ('share', 'share-refund'))
 """)
 
 

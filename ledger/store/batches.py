@@ -73,6 +73,7 @@ _CONTENT = text("""
            and not exists (select from ledger.log_split where batch = (select number from open))
            and not exists (select from ledger.tariff where batch = (select number from open))
            and not exists (select from ledger.rates where batch = (select number from open))
+           and not exists (select from ledger.rules where batch = (select number from open))
            and not exists (select from ledger.net_factors where batch = (select number from open))
            and not exists (select from ledger.log_attestation where batch = (select number from open))
            and not exists (select from ledger.log_keys where batch = (select number from open)),

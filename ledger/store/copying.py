@@ -59,6 +59,7 @@ TABLES = (
     Copied("log_batch", ["number"], "ledger.log_batch as t where number >= {batch}", cleared="number >= {batch}"),
     Copied("tariff", ["version"], _OF_BATCH.format("tariff")),
     Copied("rates", ["version"], _OF_BATCH.format("rates")),
+    Copied("rules", ["version"], _OF_BATCH.format("rules")),
     Copied("net_factors", ["version"], _OF_BATCH.format("net_factors")),
     Copied("posting", ["id"], _OF_BATCH.format("posting")),
     Copied(

@@ -53,7 +53,7 @@ def entries_of(conn: Connection, batch: Batch, origin: str, ballots: Iterable[tu
     for kind, entry in chain(_terms(conn, batch.number), _trust(conn, batch.number), _music(conn, batch.number)):
         yield _told(kind, entry)
     yield from _plays(conn, batch.number)
-    for kind, entry in chain(_credits(conn, batch.number), _payouts(conn, batch.number), ballots):
+    for kind, entry in chain(_money(conn, batch.number), ballots):
         yield _told(kind, entry)
     for kind, entry in _releases(conn, batch.number):
         yield _told(kind, entry)
@@ -82,6 +82,7 @@ def _founding(conn: Connection, origin: str) -> Entry:
         "epoch_seconds": founded.epoch_seconds,
         "first_epoch": founded.first_epoch,
         "founded_at": int(founded.founded_at.timestamp()),
+        "constitution": founded.constitution.as_json(),
     }
 
 
@@ -91,6 +92,8 @@ _TERMS = {
     entries.TARIFF: "select version, effective_epoch, first_price_micro, plays, decided_by from ledger.tariff",
     entries.RATES: """select version, effective_epoch, artist_share_bp, community_cut_bp, reserve_cut_bp, decided_by
                         from ledger.rates""",
+    entries.RULES: """select version, effective_epoch, payout_minimum_minor, listen_ms_max, decided_by
+                        from ledger.rules""",
     entries.NET_FACTORS: """select version, effective_epoch, vat_bp, fees_bp, licensing_bp, decided_by
                               from ledger.net_factors""",
 }
@@ -236,6 +239,10 @@ def _counted(root: Node) -> Entry:
     return {"count": root.count, "root": root.hash.hex()}
 
 
+def _money(conn: Connection, batch: int) -> Iterator[tuple[str, Entry]]:
+    return chain(_credits(conn, batch), _payouts(conn, batch), _shares(conn, batch))
+
+
 def _payouts(conn: Connection, batch: int) -> Iterator[tuple[str, Entry]]:
     count, money_micro = conn.execute(text(_PAYOUTS), {"batch": batch}).one()
     if count:
@@ -247,6 +254,24 @@ _PAYOUTS = """
       join ledger.transfer t on t.posting_id = p.id
       join ledger.account bank on bank.id = t.credit_account and bank.kind = 'bank'
      where p.batch = :batch and p.kind = 'payout-confirmed'
+"""
+
+
+def _shares(conn: Connection, batch: int) -> Iterator[tuple[str, Entry]]:
+    count, paid_micro, refunded_micro = conn.execute(text(_SHARES), {"batch": batch}).one()
+    if count:
+        told = {"paid_micro": int(paid_micro), "refunded_micro": int(refunded_micro)}
+        yield entries.SHARES, {"batch": batch, "count": count, **told}
+
+
+_SHARES = """
+    select count(*), coalesce(sum(t.amount_micro) filter (where credited.kind = 'shares'), 0),
+           coalesce(sum(t.amount_micro) filter (where debited.kind = 'shares'), 0)
+      from ledger.posting p
+      join ledger.transfer t on t.posting_id = p.id
+      join ledger.account credited on credited.id = t.credit_account
+      join ledger.account debited on debited.id = t.debit_account
+     where p.batch = :batch and p.kind in ('share', 'share-refund')
 """
 
 

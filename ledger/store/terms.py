@@ -1,8 +1,9 @@
-"""What the co-op was founded with, and the terms in force in each epoch: tariff, rates, net factors."""
+"""What the co-op was founded with, and the terms in force in each epoch: tariff, rates, rules, net factors."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,16 +11,21 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from ledger import accounts
+from ledger.constitution import RATES, RULES, TARIFF, Constitution, numbers_of
 from ledger.epochs import Calendar
 from ledger.errors import NotYetInForce, TermsInThePast
 from ledger.money import CreditPrice
 from ledger.rates import NetFactors, Rates
 from ledger.royalties import Terms
+from ledger.rules import Rules
 from ledger.store import posting
 from ledger.store.batches import open_batch
 from ledger.tariff import Tariff
 
 FOUNDING = "founding"
+NET_FACTORS = "net_factors"
+KINDS = (TARIFF, RATES, RULES, NET_FACTORS)
+"""Of terms; each kind has a table of this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +38,11 @@ class Founding:
     credit_price_micro: int
     epoch_seconds: int
     epoch_grace_seconds: int
-    listen_ms_max: int
     free_extra_ms: int
     token_ms_min: int
     first_epoch: int
     founded_at: datetime
+    constitution: Constitution
 
     @property
     def calendar(self) -> Calendar:
@@ -58,21 +64,30 @@ class Founding:
         return self.calendar.ends_at(epoch) + timedelta(seconds=self.epoch_grace_seconds)
 
 
-def found(conn: Connection, founding: Founding, tariff: Tariff, rates: Rates, factors: NetFactors) -> bool:
-    """Write the founding, the first terms and the fixed accounts. False if the co-op was founded already."""
-    fields = [f for f in Founding.__dataclass_fields__ if f != "only_one"]
+def found(
+    conn: Connection, founding: Founding, tariff: Tariff, rates: Rates, rules: Rules, factors: NetFactors
+) -> bool:
+    """Write the founding, the first terms and the fixed accounts. False if the co-op was founded already.
+
+    Raises OutsideConstitution for terms that members could not have decided, and CeilingTooHigh.
+    """
+    founding.constitution.require(numbers_of(tariff, rates, rules))
+    founding.constitution.require_covered(factors)
+    fields = list(Founding.__dataclass_fields__)
+    told = {name: getattr(founding, name) for name in fields}
     placed = conn.execute(
         text(
-            f"insert into ledger.founding ({', '.join(fields)}) values ({', '.join(':' + f for f in fields)})"
+            f"insert into ledger.founding ({', '.join(fields)}) values ({', '.join(':' + name for name in fields)})"
             " on conflict do nothing"
         ),
-        {f: getattr(founding, f) for f in fields},
+        told | {"constitution": json.dumps(founding.constitution.as_json())},
     )
     if not placed.rowcount:
         return False
     CreditPrice(founding.credit_price_micro)
     adopt_tariff(conn, tariff, founding.first_epoch, FOUNDING, founding.founded_at)
     adopt_rates(conn, rates, founding.first_epoch, FOUNDING, founding.founded_at)
+    adopt_rules(conn, rules, founding.first_epoch, FOUNDING, founding.founded_at)
     adopt_net_factors(conn, factors, founding.first_epoch, FOUNDING, founding.founded_at)
     posting.ensure_accounts(conn, accounts.FIXED)
     return True
@@ -82,7 +97,7 @@ def founding(conn: Connection) -> Founding:
     """The founding row. Raises sqlalchemy's NoResultFound in a database where no co-op was founded."""
     row: dict[str, Any] = dict(conn.execute(text("select * from ledger.founding")).mappings().one())
     del row["only_one"]
-    return Founding(**row)
+    return Founding(**row | {"constitution": Constitution.of_json(row["constitution"])})
 
 
 def require_future(founded: Founding, effective_epoch: int, now: datetime) -> None:
@@ -106,6 +121,15 @@ def adopt_rates(conn: Connection, rates: Rates, effective_epoch: int, decided_by
         conn,
         "rates (effective_epoch, artist_share_bp, community_cut_bp, reserve_cut_bp, decided_by, decided_at)",
         (effective_epoch, rates.artist_share_bp, rates.community_cut_bp, rates.reserve_cut_bp, decided_by, now),
+    )
+
+
+def adopt_rules(conn: Connection, rules: Rules, effective_epoch: int, decided_by: str, now: datetime) -> int:
+    """Put rules in force from an epoch on; returns their version. Raises TermsInThePast."""
+    return _adopt(
+        conn,
+        "rules (effective_epoch, payout_minimum_minor, listen_ms_max, decided_by, decided_at)",
+        (effective_epoch, rules.payout_minimum_minor, rules.listen_ms_max, decided_by, now),
     )
 
 
@@ -145,19 +169,23 @@ def _in_force(conn: Connection, table: str, epoch: int) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class TermsInForce:
-    """An epoch's terms, with the versions they stand under."""
+    """An epoch's terms, with the versions they stand under and what decided them, by kind of terms."""
 
     terms: Terms
     tariff: Tariff
-    tariff_version: int
-    rates_version: int
-    rates_decided_by: str
-    factors_version: int
+    rules: Rules
+    versions: Mapping[str, int]
+    decided_by: Mapping[str, str]
+
+    def numbers(self) -> dict[str, int]:
+        """The open parameters."""
+        return numbers_of(self.tariff, self.terms.rates, self.rules)
 
 
 def in_force(conn: Connection, founded: Founding, epoch: int) -> TermsInForce:
     """The terms in force in an epoch. Raises NotYetInForce before the founding."""
-    tariff, rates, factors = (_in_force(conn, table, epoch) for table in ("tariff", "rates", "net_factors"))
+    rows = {kind: _in_force(conn, kind, epoch) for kind in KINDS}
+    tariff, rates, rules, factors = (rows[kind] for kind in KINDS)
     return TermsInForce(
         terms=Terms(
             credit_price=founded.credit_price,
@@ -165,8 +193,7 @@ def in_force(conn: Connection, founded: Founding, epoch: int) -> TermsInForce:
             rates=Rates(rates.artist_share_bp, rates.community_cut_bp, rates.reserve_cut_bp),
         ),
         tariff=Tariff(tariff.first_price_micro, tariff.plays),
-        tariff_version=tariff.version,
-        rates_version=rates.version,
-        rates_decided_by=rates.decided_by,
-        factors_version=factors.version,
+        rules=Rules(rules.payout_minimum_minor, rules.listen_ms_max),
+        versions={kind: row.version for kind, row in rows.items()},
+        decided_by={kind: row.decided_by for kind, row in rows.items()},
     )

@@ -9,37 +9,34 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 
-from ledger import attestation, entries, rotation, tally
+from ledger import attestation, entries, rotation
+from ledger.constitution import KINDS, CeilingTooHigh, Constitution, UnsuitableConstitution
 from ledger.entries import Entry
 from ledger.epochs import Calendar
 from ledger.errors import DomainError, EntryRefused, NoteRefused, SharesDoNotAddUp
 from ledger.money import CreditPrice, UnsuitableCreditPrice
 from ledger.note import VerifierKey
-from ledger.rates import (
-    ARTIST_SHARE_BP_MAX,
-    ARTIST_SHARE_BP_MIN,
-    ARTIST_SHARE_STEP_BP_MAX,
-    QUORUM_BP,
-    NetFactors,
-    Rates,
-)
+from ledger.rates import NetFactors, Rates
 from ledger.royalties import Share, Terms, TrackRoyalties, check_split, track_royalties
+from ledger.rules import Rules, UnsuitableRules
 from ledger.sumtree import EMPTY_HASH
 from ledger.tariff import Tariff, UnsuitableTariff
 from ledger.verify.anchors import Sealed
+from ledger.verify.ballots import Ballot, Ballots
 from ledger.verify.report import LINES_MAX, EpochTotals, Findings, ShownLine, label
 from ledger.verify.terms import T, Versions
 
 FOUNDING = "founding"
 DECIDED_BY_BALLOT = "ballot:"
-BALLOT_PARAMETER = "artist_share_bp"
-_CONSTITUTION = (BALLOT_PARAMETER, ARTIST_SHARE_BP_MIN, ARTIST_SHARE_BP_MAX, ARTIST_SHARE_STEP_BP_MAX, QUORUM_BP)
 
 # Within a batch, kinds stand in this order, and of each kind its keys in theirs.
 _ORDER = (
     (entries.TARIFF,),
     (entries.RATES,),
+    (entries.RULES,),
     (entries.NET_FACTORS,),
     (entries.ATTESTATION,),
     (entries.KEYS,),
@@ -49,17 +46,20 @@ _ORDER = (
     (entries.TOP_UPS,),
     (entries.GRANTS,),
     (entries.PAYOUTS,),
-    (entries.BALLOT, entries.VOTES),
+    (entries.SHARES,),
+    (entries.BALLOT, entries.VOTES, entries.DELEGATIONS),
     (entries.RELEASE,),
     (entries.ROYALTIES, entries.LATE),
     (entries.WALLETS,),
     (entries.SEAL,),
 )
 _PLACES = {kind: place for place, kinds in enumerate(_ORDER) for kind in kinds}
+_AFTER_BALLOT = (entries.VOTES, entries.DELEGATIONS)
 _PLAYS_PLACE = _PLACES[entries.PLAYS]
 _KEYS: dict[str, tuple[str, ...]] = {
     entries.TARIFF: ("version",),
     entries.RATES: ("version",),
+    entries.RULES: ("version",),
     entries.NET_FACTORS: ("version",),
     entries.ATTESTATION: ("epoch",),
     entries.TRACK: ("track",),
@@ -102,14 +102,15 @@ class _Split:
     shares: tuple[Share, ...]
 
 
-@dataclass(slots=True)
-class _Ballot:
-    """A ballot whose votes are still to come."""
+@dataclass(frozen=True, slots=True)
+class _Adopted:
+    """Terms that a ballot decided, by what an entry says."""
 
     at: int
-    entry: Entry
-    votes: list[tally.Vote] = field(default_factory=list)
-    last_address: str = ""
+    kind: str
+    ballot: str
+    version: int
+    effective_epoch: int
 
 
 @dataclass(slots=True)
@@ -117,12 +118,14 @@ class _Batch:
     """What only counts within a batch."""
 
     number: int = 0
+    opened_at: int = 0
+    closed_at: int = 0
     place: tuple[int | str, ...] = ()
     closes: set[int] = field(default_factory=set)
     wallets: Entry | None = None
     is_sealed: bool = False
-    # Of rates that a ballot decided, by the ballot: where they stand, and their version.
-    undecided: dict[str, tuple[int, int]] = field(default_factory=dict)
+    # A ballot may be counted in the batch that tells its effect, and stands behind it there.
+    adopted: list[_Adopted] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -138,7 +141,7 @@ class Audit:
     """Takes the entries of a log one after the other, and notes what does not hold.
 
     `keys` are the log's keys as far as they are known, `officers` those of the founding note, if there is one; `shown`
-    is the label of the epoch whose royalty lines are kept to be shown.
+    is the label of the epoch whose royalty lines are kept to be shown. `ballots` counts them again.
     """
 
     def __init__(
@@ -147,8 +150,10 @@ class Audit:
         keys: Iterable[VerifierKey],
         officers: Collection[VerifierKey] | None = None,
         shown: str | None = None,
+        ballots: Ballots | None = None,
     ) -> None:
         self._findings, self._officers, self._shown = findings, officers, shown
+        self.ballots = ballots or Ballots(findings)
         self.keys = list(keys)
         self.all_keys = set(self.keys)
         self._pinned = set(self.keys)
@@ -167,9 +172,16 @@ class Audit:
         self.last_closed_at = 0
         self.unvoted: list[str] = []
         self._batch = _Batch()
-        self._ballot: _Ballot | None = None
         self._tariffs: Versions[Tariff] = Versions()
         self._rates: Versions[Rates] = Versions()
+        self._rules: Versions[Rules] = Versions()
+        self._versions: dict[str, Versions[Tariff] | Versions[Rates] | Versions[Rules]] = {
+            entries.TARIFF: self._tariffs,
+            entries.RATES: self._rates,
+            entries.RULES: self._rules,
+        }
+        # By kind and version the ballot that is said to have decided them.
+        self._decided_by: dict[tuple[str, int], str] = {}
         self._factors: Versions[NetFactors] = Versions()
         # No change of terms may reach back to these: the highest epoch of which plays, or a seal, were seen.
         self._played_epoch: int | None = None
@@ -182,10 +194,12 @@ class Audit:
         self._since = _SinceSeal(EpochTotals(0))
         self._closing_micro = 0
         self._bank_micro = 0
+        self._shares_micro = 0
         self._banks: dict[int, tuple[int, int, EpochTotals]] = {}
         self._take_of: dict[str, Callable[[Entry], None]] = {
             entries.TARIFF: self._take_tariff,
             entries.RATES: self._take_rates,
+            entries.RULES: self._take_rules,
             entries.NET_FACTORS: self._take_net_factors,
             entries.ATTESTATION: self._take_attestation,
             entries.KEYS: self._take_keys,
@@ -195,8 +209,10 @@ class Audit:
             entries.TOP_UPS: self._take_top_ups,
             entries.GRANTS: self._take_grants,
             entries.PAYOUTS: self._take_payouts,
+            entries.SHARES: self._take_shares,
             entries.BALLOT: self._take_ballot,
-            entries.VOTES: self._take_votes,
+            entries.VOTES: lambda entry: self.ballots.take_votes(self.at, entry),
+            entries.DELEGATIONS: lambda entry: self.ballots.take_delegations(self.at, entry),
             entries.RELEASE: self._take_release,
             entries.ROYALTIES: self._take_royalties,
             entries.LATE: self._take_late,
@@ -208,7 +224,7 @@ class Audit:
         """The next entry."""
         self.at += 1
         plays = read_plays(data)
-        if plays is not None and not self._ballot and self.at:
+        if plays is not None and not self.ballots.is_counting and self.at:
             self._add_plays(*plays)
             return
         try:
@@ -219,8 +235,8 @@ class Audit:
         self.kinds[kind] += 1
         if (self.at == 0) != (kind == entries.FOUNDING):
             self._wrong("order", "the founding is entry 0 and nothing else is", entries.FOUNDING, kind)
-        if self._ballot and kind != entries.VOTES:
-            self._count_ballot(self._ballot)
+        if kind not in _AFTER_BALLOT:
+            self.ballots.end()
         if kind == entries.FOUNDING:
             self._take_founding(entry)
         elif kind == entries.BATCH:
@@ -238,8 +254,7 @@ class Audit:
 
     def end(self) -> None:
         """There are no more entries."""
-        if self._ballot:
-            self._count_ballot(self._ballot)
+        self.ballots.end()
         self._end_batch()
         for at, said in self._doubts:
             self._wrong("keys", said, at=at)
@@ -264,7 +279,7 @@ class Audit:
         if not batch.number:
             self._wrong("order", f"a {kind} before the first batch")
         # Votes follow their ballot, which looks after them.
-        if kind != entries.VOTES:
+        if kind not in _AFTER_BALLOT:
             if place <= batch.place:
                 told = f"a {kind} out of its order within the batch, or twice"
                 self._wrong("order", told, f"after {batch.place}", place)
@@ -284,6 +299,10 @@ class Audit:
             self._price = CreditPrice(entry["credit_price_micro"])
         except UnsuitableCreditPrice:
             self._wrong("terms", "a price of a credit that has no exact value in money")
+        try:
+            self.ballots.constitution = Constitution.of_json(entry["constitution"])
+        except UnsuitableConstitution as refused:
+            self._wrong("founding", f"a constitution that cannot be one: {refused}")
 
     def _take_batch(self, entry: Entry) -> None:
         self._end_batch()
@@ -291,14 +310,15 @@ class Audit:
             self._wrong("order", "batches are numbered upwards", f"over {self._batch.number}", entry["batch"])
         if entry["opened_at"] > entry["closed_at"]:
             self._wrong("order", "a batch that closed before it opened", entry["opened_at"], entry["closed_at"])
-        self._batch = _Batch(entry["batch"])
+        self._batch = _Batch(entry["batch"], entry["opened_at"], entry["closed_at"])
         self.batches += 1
         self.last_closed_at = max(self.last_closed_at, entry["closed_at"])
 
     def _end_batch(self) -> None:
         batch = self._batch
-        for ballot, (at, _) in batch.undecided.items():
-            self._wrong("ballots", f"rates are said to be decided by ballot {ballot}, which is not there", at=at)
+        for adopted in batch.adopted:
+            self._require_decided(adopted)
+        self.ballots.end_batch(self._before_ballot)
         if not batch.is_sealed and (batch.wallets or self._since.totals.tracks):
             self._wrong("seals", f"batch {batch.number} shares out an epoch and does not seal it")
 
@@ -310,20 +330,38 @@ class Audit:
         except UnsuitableTariff:
             self._wrong("terms", "a tariff that cannot be one")
             return
-        self._adopt(self._tariffs, entry, tariff)
+        self._adopt_voted(entries.TARIFF, self._tariffs, entry, tariff)
 
     def _take_rates(self, entry: Entry) -> None:
         try:
             rates = Rates(entry["artist_share_bp"], entry["community_cut_bp"], entry["reserve_cut_bp"])
         except SharesDoNotAddUp:
-            self._wrong("terms", "rates outside the constitution's bounds")
+            self._wrong("terms", "rates that do not add up")
             return
-        self._adopt(self._rates, entry, rates)
-        if entry["decided_by"].startswith(DECIDED_BY_BALLOT):
-            ballot = entry["decided_by"].removeprefix(DECIDED_BY_BALLOT)
-            self._batch.undecided[ballot] = self.at, entry["version"]
-        elif entry["decided_by"] != FOUNDING:
-            self.unvoted.append(f"rates of version {entry['version']}, decided by {entry['decided_by']}")
+        self._adopt_voted(entries.RATES, self._rates, entry, rates)
+
+    def _take_rules(self, entry: Entry) -> None:
+        try:
+            rules = Rules(entry["payout_minimum_minor"], entry["listen_ms_max"])
+        except UnsuitableRules:
+            self._wrong("terms", "rules that cannot be any")
+            return
+        self._adopt_voted(entries.RULES, self._rules, entry, rules)
+
+    def _adopt_voted(self, kind: str, versions: Versions[T], entry: Entry, terms: T) -> None:
+        """Terms that members vote on: within the constitution, and by a ballot or told as not voted on."""
+        self._adopt(versions, entry, terms)
+        for name in KINDS[kind]:
+            bound = self.ballots.constitution.parameters[name]
+            if not bound.permits(entry[name]):
+                self._wrong("terms", f"{kind} outside the constitution's bounds", f"{name}: {bound}", entry[name])
+        decided_by, version = entry["decided_by"], entry["version"]
+        if decided_by.startswith(DECIDED_BY_BALLOT):
+            ballot = decided_by.removeprefix(DECIDED_BY_BALLOT)
+            self._decided_by[kind, version] = ballot
+            self._batch.adopted.append(_Adopted(self.at, kind, ballot, version, entry["effective_epoch"]))
+        elif decided_by != FOUNDING:
+            self.unvoted.append(f"{kind} of version {version}, decided by {decided_by}")
 
     def _take_net_factors(self, entry: Entry) -> None:
         try:
@@ -331,6 +369,10 @@ class Audit:
         except SharesDoNotAddUp:
             self._wrong("terms", "net factors that leave nothing")
             return
+        try:
+            self.ballots.constitution.require_covered(factors)
+        except CeilingTooHigh as refused:
+            self._wrong("terms", str(refused))
         self._adopt(self._factors, entry, factors)
 
     def _adopt(self, versions: Versions[T], entry: Entry, terms: T) -> None:
@@ -350,9 +392,47 @@ class Audit:
                 self._wrong(
                     "terms", "terms that change an epoch which has begun", f"after {max(reached)}", effective_epoch
                 )
+            elif self._starts_at(effective_epoch) <= self._batch.opened_at:
+                self._wrong("terms", "terms of an epoch that had begun before their batch", "", effective_epoch)
         if version <= versions.latest:
             self._wrong("terms", "versions of terms ascend", f"over {versions.latest}", version)
         versions.add(version, effective_epoch, terms)
+
+    def _starts_at(self, epoch: int) -> int:
+        """When an epoch begins; long ago where no calendar holds it."""
+        try:
+            return int(self.calendar.starts_at(epoch).timestamp())
+        except (OverflowError, ValueError, OSError):
+            return 0
+
+    def _before_ballot(self, ballot: Ballot) -> dict[str, int]:
+        """What was in force in the epoch after a ballot's opening, by open parameter, or was to be by then."""
+        opened_at = ballot.entry["opened_at"]
+        try:
+            epoch = self.calendar.epoch_at(datetime.fromtimestamp(opened_at, UTC)) + 1
+        except (OverflowError, ValueError, OSError):
+            return {}
+
+        def was_known(kind: str, version: int) -> bool:
+            by = self._decided_by.get((kind, version))
+            other = self.ballots.counted.get(by) if by is not None else None
+            return by is None or (other is not None and other.entry["closed_at"] <= opened_at)
+
+        return {
+            name: getattr(terms, name)
+            for kind, versions in self._versions.items()
+            if (terms := versions.in_force_of(epoch, partial(was_known, kind))) is not None
+            for name in KINDS[kind]
+        }
+
+    def _require_decided(self, told: _Adopted) -> None:
+        versions = self._versions[told.kind]
+        adopted, before = (
+            {name: getattr(terms, name) for name in KINDS[told.kind]} if terms is not None else {}
+            for terms in (versions.of(told.version), versions.before(told.version))
+        )
+        effective = told.effective_epoch, self._starts_at(told.effective_epoch)
+        self.ballots.adopt(told.at, told.kind, told.ballot, adopted, before, effective)
 
     # --- Keys and officers ---
 
@@ -481,6 +561,13 @@ class Audit:
     def _take_payouts(self, entry: Entry) -> None:
         self._bank_micro -= entry["money_micro"]
 
+    def _take_shares(self, entry: Entry) -> None:
+        change_micro = entry["paid_micro"] - entry["refunded_micro"]
+        self._bank_micro += change_micro
+        self._shares_micro += change_micro
+        if self._shares_micro < 0:
+            self._wrong("attestations", "more member shares were paid back than paid", 0, self._shares_micro)
+
     def _value_micro(self, credits_micro: int) -> int:
         try:
             return self._price.value_micro(credits_micro)
@@ -491,62 +578,7 @@ class Audit:
     # --- Ballots ---
 
     def _take_ballot(self, entry: Entry) -> None:
-        self._ballot = _Ballot(self.at, entry)
-
-    def _take_votes(self, entry: Entry) -> None:
-        ballot = self._ballot
-        if ballot is None or ballot.entry["ballot"] != entry["ballot"]:
-            self._wrong("ballots", "votes of another ballot than the one before them", "", entry["ballot"])
-            return
-        for vote in entry["votes"]:
-            # An address is a number: the case of its letters is a checksum.
-            address = vote["address"].lower()
-            if address <= ballot.last_address:
-                self._wrong("ballots", "votes that are not in the order of their addresses, or twice", "", address)
-            ballot.last_address = address
-            ballot.votes.append(tally.Vote(vote["value"], vote["weight"]))
-
-    def _count_ballot(self, ballot: _Ballot) -> None:
-        self._ballot = None
-        told = ballot.entry
-        counted = tally.count(
-            ballot.votes,
-            status_quo=told["status_quo"],
-            quorum=tally.quorum_weight(told["total_weight"], told["quorum_bp"]),
-            bounds=tally.Bounds(told["lowest"], told["highest"], told["step_max"]),
-        )
-        found = tally.Tally(told["result"], told["median"], told["cast_weight"], told["phantom_weight"])
-        if counted != found:
-            self._wrong("ballots", "the votes come to another result", counted, found, ballot.at)
-        if counted.cast_weight > told["total_weight"]:
-            self._wrong("ballots", "more was cast than there was", told["total_weight"], counted.cast_weight, ballot.at)
-        bounds = (told["parameter"], told["lowest"], told["highest"], told["step_max"], told["quorum_bp"])
-        if bounds != _CONSTITUTION:
-            said = "a ballot under other bounds or another quorum than the constitution's"
-            self._wrong("ballots", said, _CONSTITUTION, bounds, ballot.at)
-        self._require_adopted(ballot)
-
-    def _require_adopted(self, ballot: _Ballot) -> None:
-        """The rates it decided are those in force before, with the share that the votes came to."""
-        told = ballot.entry
-        decided = self._batch.undecided.pop(told["ballot"], None)
-        if decided is None or decided[1] != told["rates_version"]:
-            self._wrong(
-                "ballots", "the rates that it decided are not in its batch", "", told["rates_version"], ballot.at
-            )
-            return
-        adopted, before = self._rates.of(told["rates_version"]), self._rates.before(told["rates_version"])
-        if adopted is None or adopted.artist_share_bp != told["result"]:
-            self._wrong("ballots", "the rates are not the ballot's result", told["result"], adopted, ballot.at)
-        elif before is not None and (adopted.community_cut_bp, adopted.reserve_cut_bp) != (
-            before.community_cut_bp,
-            before.reserve_cut_bp,
-        ):
-            self._wrong("ballots", "the ballot's rates change more than was voted on", before, adopted, ballot.at)
-        if before is not None and before.artist_share_bp != told["status_quo"]:
-            self._wrong(
-                "ballots", "another status quo than the rates", before.artist_share_bp, told["status_quo"], ballot.at
-            )
+        self.ballots.begin(self.at, entry, self._batch.closed_at)
 
     # --- Share-outs ---
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,20 @@ from ledger.verify import run
 from ledger.verify.anchors import NoAnchors, ReadAnchors
 from ledger.verify.memory import EVIDENCE_BYTES_MAX, Memory, default_folder
 from ledger.verify.reading import WHOLE_S_MAX, Log, Unreadable, open_log
-from ledger.verify.report import CHECKS, DOES_NOT_HOLD, HOLDS, UNREADABLE, EpochTotals, Report, amount, label, printable
+from ledger.verify.registry import ChainUnread, ReadDecisions, ReadRoll
+from ledger.verify.report import (
+    CHECKS,
+    DOES_NOT_HOLD,
+    HOLDS,
+    UNREADABLE,
+    BallotTotals,
+    EpochTotals,
+    Report,
+    amount,
+    instant,
+    label,
+    printable,
+)
 from ledger.witness import parse_evidence, verify_fork
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -94,6 +108,7 @@ _OPTIONS = (
     ),
     click.option("--all-receipts", is_flag=True, help="These are all of them: what your wallet spent beyond is wrong."),
     click.option("--epoch", metavar="LABEL", help="Show this epoch's royalty lines, such as 2026-11."),
+    click.option("--ballot", metavar="ID", help="Show how this ballot was counted: its id, or its number in the log."),
     click.option("--state", type=NEW_FOLDER, help="What earlier audits saw is kept here."),
     click.option(
         "--within", "whole_s", default=WHOLE_S_MAX, show_default=True, type=click.IntRange(1), help="Seconds."
@@ -102,7 +117,10 @@ _OPTIONS = (
 )
 _CHAIN_OPTIONS = (
     click.option(
-        "--chain", "rpc_url", metavar="RPC", help="A node of the chain: compare the log with its anchors there."
+        "--chain",
+        "rpc_url",
+        metavar="RPC",
+        help="A node of the chain: compare the log with its anchors there, and ballots with members and decisions.",
     ),
     click.option(
         "--anchor-contract", metavar="ADDRESS", help="Their contract; else the one that the founding note tells."
@@ -111,8 +129,12 @@ _CHAIN_OPTIONS = (
 )
 
 
-def command_of(read_anchors: ReadAnchors | None = None) -> click.Command:
-    """The command; it compares the log with its anchors where somebody can read them."""
+def command_of(
+    read_anchors: ReadAnchors | None = None,
+    read_decisions: ReadDecisions | None = None,
+    read_roll: ReadRoll | None = None,
+) -> click.Command:
+    """The command; it compares the log with a chain where somebody can read it."""
 
     def audit(
         rpc_url: str | None = None,
@@ -124,7 +146,7 @@ def command_of(read_anchors: ReadAnchors | None = None) -> click.Command:
             raise click.UsageError("--anchor-contract and --chain-independent need --chain")
         on_chain = None
         if read_anchors is not None and rpc_url is not None:
-            on_chain = _OnChain(read_anchors, rpc_url, anchor_contract, chain_independent)
+            on_chain = _OnChain(read_anchors, read_decisions, read_roll, rpc_url, anchor_contract, chain_independent)
         _verify(**asked, on_chain=on_chain)
 
     command = click.command(
@@ -140,9 +162,11 @@ def command_of(read_anchors: ReadAnchors | None = None) -> click.Command:
 
 @dataclass(frozen=True, slots=True)
 class _OnChain:
-    """Where the anchors are, and who can read them."""
+    """Where the anchors are, and who can read them and the rest of the chain."""
 
     read: ReadAnchors
+    read_decisions: ReadDecisions | None
+    read_roll: ReadRoll | None
     rpc_url: str
     contract: str | None
     is_independent: bool
@@ -158,6 +182,7 @@ def _verify(
     receipts: Path | None,
     all_receipts: bool,
     epoch: str | None,
+    ballot: str | None,
     state: Path | None,
     whole_s: int,
     as_json: bool,
@@ -172,21 +197,21 @@ def _verify(
         sys.exit(_show_evidence(Path(where), keys, Memory(state or default_folder())))
     note = _read(founding, NOTE_BYTES_MAX) if isinstance(founding, Path) else None
     pin = founding if isinstance(founding, str) else None
-    asked = run.Asked(keys, note, witnesses, witnesses_needed, receipts, all_receipts, epoch, founding_pin=pin)
+    asked = run.Asked(keys, note, witnesses, witnesses_needed, receipts, all_receipts, epoch, ballot, founding_pin=pin)
     try:
         with ExitStack() as opened:
             if predecessor is not None:
                 ended = opened.enter_context(closing(open_log(predecessor, whole_s)))
                 asked = replace(asked, predecessor=ended)
             report = _audited(where, whole_s, asked, Memory(state or default_folder()), on_chain)
-    except (Unreadable, NoAnchors) as refused:
+    except (Unreadable, NoAnchors, ChainUnread) as refused:
         raise CannotBegin(str(refused)) from refused
     except OSError as failed:
         raise CannotBegin(f"what earlier audits saw cannot be read or kept: {failed}") from failed
     if as_json:
         click.echo(json.dumps(report.as_json(), indent=2))
     else:
-        _print(report, epoch, Console(highlight=False, markup=False, soft_wrap=True))
+        _print(report, epoch, ballot, Console(highlight=False, markup=False, soft_wrap=True))
     sys.exit(report.verdict)
 
 
@@ -221,7 +246,7 @@ def _audited(where: str, whole_s: int, asked: run.Asked, memory: Memory, on_chai
     ):
         task = shown.add_task("entries", total=None)
         if on_chain is not None:
-            asked = _with_anchors(log, asked, memory, on_chain)
+            asked = _with_chain(log, asked, memory, on_chain)
         return run.verify(
             log,
             asked,
@@ -231,27 +256,44 @@ def _audited(where: str, whole_s: int, asked: run.Asked, memory: Memory, on_chai
         )
 
 
-def _with_anchors(log: Log, asked: run.Asked, memory: Memory, on_chain: _OnChain) -> run.Asked:
-    """What is asked, with the anchors as they are before the log is read: of no anchor the log may then fall short."""
+def _with_chain(log: Log, asked: run.Asked, memory: Memory, on_chain: _OnChain) -> run.Asked:
+    """What is asked, with the chain as it is before the log is read: of nothing there the log may then fall short."""
     try:
         origin, note = run.founding_of(log, asked, memory)
     except FileNotFoundError as missing:
         raise Unreadable(reason=f"a file is missing: {missing}") from missing
     facts = {} if note is None else dict(note.chain)
-    contract = on_chain.contract or facts.get("anchor")
-    if contract is None:
-        raise NoAnchors(reason="no founding note tells their contract: name it with --anchor-contract")
-    if contract.lower() != facts.get("anchor", "").lower():
-        facts = {}  # of another contract the note says nothing
     chain_id = facts.get("chain_id")
     if chain_id is not None and not (chain_id.isascii() and chain_id.isdecimal()):
         raise NoAnchors(reason="the founding note's chain id is none")
+    number = None if chain_id is None else int(chain_id)
+    asked = _with_anchors(asked, origin, facts, number, on_chain)
+    registry, members, rpc_url = facts.get("rate_registry"), facts.get("membership"), on_chain.rpc_url
+    if on_chain.read_decisions is not None and registry is not None:
+        code_hash = facts.get("rate_registry_code_hash")
+        decisions = on_chain.read_decisions(rpc_url, registry, chain_id=number, code_hash=code_hash)
+        asked = replace(asked, decisions=decisions)
+    if on_chain.read_roll is not None and members is not None:
+        code_hash = facts.get("membership_code_hash")
+        electorate = partial(on_chain.read_roll, rpc_url, members, chain_id=number, code_hash=code_hash)
+        asked = replace(asked, electorate=electorate)
+    return asked
+
+
+def _with_anchors(
+    asked: run.Asked, origin: str, facts: dict[str, str], chain_id: int | None, on_chain: _OnChain
+) -> run.Asked:
+    contract = on_chain.contract or facts.get("anchor")
+    if contract is None:
+        raise NoAnchors(reason="no founding note tells their contract: name it with --anchor-contract")
+    # Of another contract the note says nothing.
+    is_told = contract.lower() == facts.get("anchor", "").lower()
     anchors = on_chain.read(
         on_chain.rpc_url,
         contract,
         origin=origin,
-        chain_id=None if chain_id is None else int(chain_id),
-        code_hash=facts.get("anchor_code_hash"),
+        chain_id=chain_id if is_told else None,
+        code_hash=facts.get("anchor_code_hash") if is_told else None,
     )
     return replace(asked, anchors=anchors, chain_is_independent=on_chain.is_independent)
 
@@ -259,7 +301,7 @@ def _with_anchors(log: Log, asked: run.Asked, memory: Memory, on_chain: _OnChain
 # --- For people ---
 
 
-def _print(report: Report, epoch: str | None, console: Console) -> None:
+def _print(report: Report, epoch: str | None, ballot: str | None, console: Console) -> None:
     def say(text: str) -> None:
         console.print(printable(text))
 
@@ -275,6 +317,10 @@ def _print(report: Report, epoch: str | None, console: Console) -> None:
         say(f"  {_closed(report, totals)}")
     if epoch is not None:
         _print_lines(report, epoch, console)
+    for each in report.ballots:
+        say(f"  {_voted(report, each)}")
+    if ballot is not None:
+        _print_ballot(report, ballot, console)
     for outcome in report.receipts:
         say(f"  {'✓' if outcome.holds else '✗'} {outcome.file}: {outcome.said}")
     _say_findings(report, say)
@@ -336,3 +382,41 @@ def _print_lines(report: Report, epoch: str, console: Console) -> None:
     console.print(table)
     if report.lines_left_out:
         console.print(f"  and {report.lines_left_out:,} lines more")
+
+
+def _voted(report: Report, totals: BallotTotals) -> str:
+    came = ", ".join(
+        f"{each.parameter} {each.status_quo:,}"
+        + (f" → {each.result:,}" if each.result != each.status_quo else " stays")
+        for each in totals.outcomes
+    )
+    effective = "; ".join(f"{kind} from {label(report.calendar, epoch)} on" for kind, epoch in totals.effective.items())
+    return (
+        f"ballot {totals.number} ({totals.ballot}): {came}; {sum(totals.cast.values()):,} of "
+        f"{sum(totals.census.values()):,} seats voted" + (f"; {effective}" if effective else "")
+    )
+
+
+def _print_ballot(report: Report, ballot: str, console: Console) -> None:
+    found = next((each for each in report.ballots if ballot in (each.ballot, str(each.number))), None)
+    if found is None:
+        console.print(f"  no ballot {printable(ballot)} is counted in this log")
+        return
+    console.print(f"Ballot {found.ballot}, closed {instant(found.closed_at)}, entry {found.at}")
+    for member_class, weight in found.census.items():
+        console.print(f"  {member_class}s: {found.cast[member_class]:,} of {weight:,} seats voted")
+    console.print(f"  for the status quo, up to the quorums: {found.phantom_weight:,}")
+    console.print(f"  by keys that the co-op keeps: {found.kept_key_weight:,}")
+    for each in found.outcomes:
+        console.print(f"  {each.parameter}: {each.status_quo:,} before, median {each.median:,}, result {each.result:,}")
+    console.print(f"  hash of the result: {found.result_hash}")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("address", "class", *(each.parameter for each in found.outcomes), "seats", "key", "for"):
+        table.add_column(column, overflow="fold")
+    for vote in found.votes:
+        key = "kept" if vote.kept_key else "own"
+        values = (f"{value:,}" for value in vote.values)
+        table.add_row(vote.address, vote.member_class, *values, str(vote.weight), key, " ".join(vote.delegators))
+    console.print(table)
+    if found.voters > len(found.votes):
+        console.print(f"  and {found.voters - len(found.votes):,} votes more")

@@ -11,7 +11,8 @@ from uuid import UUID
 from ledger import receipts
 from ledger.errors import DomainError
 from ledger.note import VerifierKey, parse_note
-from ledger.receipts import RECEIPT_BYTES_MAX, PlayReceipt, Proof, Receipt, WalletReceipt
+from ledger.receipts import RECEIPT_BYTES_MAX, PlayReceipt, Promise, Proof, Receipt, VotePromise, WalletReceipt
+from ledger.verify.ballots import Ballots
 from ledger.verify.reading import Unreadable
 from ledger.verify.report import Findings, ReceiptOutcome, instant
 
@@ -31,6 +32,22 @@ class Collection:
     def sizes(self) -> set[int]:
         """The sizes of the heads that the receipts are under."""
         return {proof.head.size for proof in self.proofs.values()}
+
+    @property
+    def votes(self) -> frozenset[tuple[str, str]]:
+        """The ballots and addresses that the promises are of, whoever signed them."""
+        return frozenset(
+            (str(told.ballot), told.address)
+            for data in self.promises.values()
+            if isinstance(told := _promised(data), VotePromise)
+        )
+
+
+def _promised(data: bytes) -> Promise | VotePromise | None:
+    try:
+        return receipts.parse_promise(parse_note(data))
+    except DomainError:
+        return None
 
 
 def collect(folder: Path) -> Collection:
@@ -73,7 +90,7 @@ class Held:
     """Holds a collection against a log of `size` entries that has sealed these epochs, in their order.
 
     `before` are the logs that it goes on from, by name, and how many entries it has of each. `are_all`: the collection
-    has a receipt of each of the member's plays.
+    has a receipt of each of the member's plays. `ballots` has the log's votes that she has promises of.
     """
 
     def __init__(
@@ -87,10 +104,11 @@ class Held:
         size: int,
         sealed: Sequence[int],
         are_all: bool,
+        ballots: Ballots,
     ) -> None:
         self._collection, self._findings = collection, findings
         self._sizes, self._keys, self._origin = {**before, origin: size}, list(keys), origin
-        self._are_all = are_all
+        self._are_all, self._ballots = are_all, ballots
         self._sealed = {epoch: place for place, epoch in enumerate(sealed)}
         self.outcomes: list[ReceiptOutcome] = []
         self.forks: list[Fork] = []
@@ -191,6 +209,12 @@ class Held:
         except DomainError as refused:
             self._fail(file, "promise", f"the promise does not hold: {refused}")
             return
+        if isinstance(told, VotePromise):
+            self._check_vote(file, told, until)
+        else:
+            self._check_play(file, told, until)
+
+    def _check_play(self, file: str, told: Promise, until: int) -> None:
         kept = [shown for shown in self._of_plays() if shown.commitment == told.commitment]
         if kept and kept[0].price_micro != told.price_micro:
             said = f"promised at {told.price_micro} micro-credits, published at {kept[0].price_micro}"
@@ -201,3 +225,25 @@ class Held:
             self._fail(file, "promise", f"to be published by {instant(told.publish_by)}, and no receipt shows it")
         else:
             self._pass(file, "promise", f"to be published by {instant(told.publish_by)}")
+
+    def _check_vote(self, file: str, told: VotePromise, until: int) -> None:
+        """A vote that was taken is counted, unless its member has voted again since."""
+        ballot, cast = str(told.ballot), self._ballots.cast.get((str(told.ballot), told.address))
+        if ballot not in self._ballots.counted:
+            if told.publish_by < until:
+                said = (
+                    f"ballot {ballot} was to be counted by {instant(told.publish_by)}, and the log has no count of it"
+                )
+                self._fail(file, "vote", said)
+            else:
+                self._pass(file, "vote", f"ballot {ballot} is to be counted by {instant(told.publish_by)}")
+        elif cast is None:
+            self._fail(file, "vote", f"vote {told.nonce} of {told.address} was dropped from ballot {ballot}")
+        elif cast.nonce < told.nonce:
+            self._fail(file, "vote", f"vote {told.nonce} of {told.address} was taken, and {cast.nonce} is counted")
+        elif cast.nonce == told.nonce and cast.digest != told.digest:
+            self._fail(file, "vote", f"vote {told.nonce} of {told.address} is counted with another content")
+        elif cast.nonce == told.nonce:
+            self._pass(file, "vote", f"vote {told.nonce} of {told.address} is counted in ballot {ballot}")
+        else:
+            self._pass(file, "vote", f"vote {told.nonce} of {told.address} was replaced by {cast.nonce}")

@@ -27,8 +27,8 @@ CHECKS: Mapping[str, str] = {
     "memory": "the log begins as it did when it was seen last",
     "lineage": "the log begins with all of the log that it goes on from",
     "witnesses": "as many witnesses cosigned as are needed",
-    "terms": "tariff, rates and net factors change only epochs to come",
-    "ballots": "rates are what the votes come to",
+    "terms": "tariff, rates, rules and net factors change only epochs to come, within the constitution",
+    "ballots": "every vote is signed by its member and counts once, and terms are what the votes come to",
     "splits": "every track's splits are whole, and change no closed epoch",
     "plays": "plays are of told tracks, at prices of the tariff, and stand once",
     "credits": "credits were sold at their price",
@@ -37,6 +37,7 @@ CHECKS: Mapping[str, str] = {
     "wallets": "wallets got what came in, spent what was played, and open as they closed",
     "seals": "every close adds up",
     "attestations": "the bank held what came in less what went out, as two officers sign",
+    "registry": "classes, delegates and decisions are those on the chain",
     "anchors": "the log holds what was anchored on the chain, to the root and to the unit",
     "receipts": "your own receipts and promises",
 }
@@ -112,6 +113,50 @@ class ShownLine:
 
 
 @dataclass(frozen=True, slots=True)
+class BallotOutcome:
+    """What a ballot came to on a parameter."""
+
+    parameter: str
+    status_quo: int
+    median: int
+    result: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShownVote:
+    """A vote of the ballot that was asked for, and the seats that count with it."""
+
+    address: str
+    member_class: str
+    values: tuple[int, ...]
+    weight: int
+    kept_key: bool
+    delegators: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BallotTotals:
+    """A ballot as it was counted again. `effective` are the epochs from which its terms hold, by their kind; `waiting`
+    the kinds it changes that are not in force. `votes` are kept of the one that was asked for.
+    """
+
+    number: int
+    ballot: str
+    at: int
+    closed_at: int
+    outcomes: tuple[BallotOutcome, ...]
+    census: Mapping[str, int]
+    cast: Mapping[str, int]
+    phantom_weight: int
+    kept_key_weight: int
+    voters: int
+    result_hash: str
+    effective: Mapping[str, int]
+    waiting: tuple[str, ...]
+    votes: tuple[ShownVote, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiptOutcome:
     """What became of a file of a member's receipts."""
 
@@ -141,7 +186,10 @@ class Report:
     waiting: dict[int, int] = field(default_factory=dict)
     """Micro-credits that were played and are not shared out yet, by epoch."""
     unvoted: list[str] = field(default_factory=list)
-    """Rates that no ballot decided."""
+    """Terms that no ballot decided."""
+    ballots: list[BallotTotals] = field(default_factory=list)
+    constitution: str = ""
+    """Its SHA-256."""
     receipts: list[ReceiptOutcome] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
     unreadable: str = ""
@@ -158,6 +206,8 @@ class Report:
     unanchored: list[int] = field(default_factory=list)
     """Sealed after those, and not anchored yet."""
     chain_is_independent: bool = False
+    registry_checked: bool = False
+    """Whether ballots were held against the chain's members and decisions."""
     seconds: float = 0.0
 
     @property
@@ -177,6 +227,7 @@ class Report:
             "memory": self.remembered != NOT_REMEMBERED,
             "lineage": self.lineage,
             "anchors": self.anchored is not None,
+            "registry": self.registry_checked,
         }
         for check in CHECKS:
             if there_was.get(check, True) or check in self.findings.failed:
@@ -197,8 +248,19 @@ class Report:
             yield f"not shared out yet: {amount(sum_micro, 0)} credits of {label(self.calendar, epoch)}"
         for said in self.unvoted:
             yield f"not voted on: {said}"
+        yield from self._trust_in_ballots()
         yield from self._trust_in_anchors()
         yield FICTION
+
+    def _trust_in_ballots(self) -> Iterator[str]:
+        for each in self.ballots:
+            if each.waiting:
+                yield f"decided by ballot {each.number} and not in force: {', '.join(each.waiting)}"
+            if each.kept_key_weight:
+                cast = sum(each.cast.values())
+                yield f"ballot {each.number}: {each.kept_key_weight} of {cast} seats voted by keys that the co-op keeps"
+        if self.ballots and not self.registry_checked:
+            yield "who are members, of which class, and whom they delegated to: not checked on the chain"
 
     def _trust_in_anchors(self) -> Iterator[str]:
         if self.anchored is None:
@@ -224,6 +286,8 @@ class Report:
             "lines": [asdict(line) for line in self.lines],
             "lines_left_out": self.lines_left_out,
             "waiting": {label(self.calendar, epoch): sum_micro for epoch, sum_micro in sorted(self.waiting.items())},
+            "constitution": self.constitution,
+            "ballots": [asdict(each) for each in self.ballots],
             "receipts": [asdict(outcome) for outcome in self.receipts],
             "checks": dict(self.checks()),
             "findings": [asdict(finding) for finding in self.findings.first],

@@ -23,11 +23,13 @@ from ledger.tiles import TiledTree
 from ledger.verify import memory as memories
 from ledger.verify.anchors import Anchored, compare
 from ledger.verify.audit import Audit
+from ledger.verify.ballots import Ballots
 from ledger.verify.lineage import Lineage, look_at, signers
 from ledger.verify.lineage import compare as compare_heads
 from ledger.verify.memory import Memory
 from ledger.verify.reading import CHECKPOINT, Log, Unreadable
 from ledger.verify.receipts import Collection, Held, collect
+from ledger.verify.registry import Decision, Electorate, compare_decisions, compare_electorate
 from ledger.verify.report import Report
 from ledger.verify.tree import Walk
 from ledger.witness import COSIGNING, Evidence, verify_fork
@@ -38,10 +40,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the auditor brings: keys, a founding note and witnesses that she trusts, her receipts, an epoch to be shown.
+    """What the auditor brings: keys, a founding note and witnesses that she trusts, her receipts, an epoch and a ballot
+    (its id, or its number in the log) to be shown.
 
     `all_receipts`: the receipts are of all her plays. `anchors` are all that a chain had before the log's head is read;
-    `chain_is_independent` of the operator is her word. `predecessor` is the log that this one goes on from;
+    `chain_is_independent` of the operator is her word. `decisions` are all that it had of ballots, and `electorate`
+    asks it who the members were at a ballot's snapshot. `predecessor` is the log that this one goes on from;
     `founding_pin` what the founding note is known by, where she was not given the note.
     """
 
@@ -52,8 +56,11 @@ class Asked:
     receipts: Path | None = None
     all_receipts: bool = False
     epoch: str | None = None
+    ballot: str | None = None
     anchors: Sequence[Anchored] | None = None
     chain_is_independent: bool = False
+    decisions: Sequence[Decision] | None = None
+    electorate: Electorate | None = None
     predecessor: Log | None = None
     founding_pin: str | None = None
 
@@ -65,7 +72,10 @@ def _no_progress(_done: int, _whole: int) -> None:
 def verify(
     log: Log, asked: Asked, now_s: int, memory: Memory | None = None, progress: Progress = _no_progress
 ) -> Report:
-    """Audit a log; whatever it holds, the report says what came of it. Raises OSError for a memory that fails."""
+    """Audit a log; whatever it holds, the report says what came of it.
+
+    Raises OSError for a memory that fails, and ChainUnread.
+    """
     begun = time.monotonic()
     report = Report(log.address)
     try:
@@ -106,7 +116,15 @@ class _Run:
         marks = {proof.head.size for proof in collection.proofs.values()} | set(lineage.ends.values())
         marks |= {anchor.size for anchor in self._asked.anchors or ()} | {kept[1].size for _, kept in seen}
         walk = Walk(self._log, head.size, self._findings, marks | ({before[1].size} if before else set()))
-        audit = Audit(self._findings, lineage.first[1], lineage.officers if founding else None, self._asked.epoch)
+        ballots = Ballots(
+            self._findings,
+            self._asked.ballot,
+            collection.votes,
+            _membership(founding),
+            keeps_seats=self._asked.electorate is not None,
+        )
+        officers = lineage.officers if founding else None
+        audit = Audit(self._findings, lineage.first[1], officers, self._asked.epoch, ballots)
         is_whole = False
         try:
             is_whole = self._walk(walk, audit, head, lineage, progress)
@@ -117,6 +135,8 @@ class _Run:
             if before and is_signed:
                 self._compare(before, (written, head), own, walk)
             self._compare_anchors(audit, head, walk, lineage, is_whole=is_whole)
+            self._require_constitution(founding, audit)
+        self._compare_with_registry(ballots)
         lineage.check(walk.roots, walk.read, self._findings)
         remembered = [told for each, kept in seen for told in self._compare_with_ended(each, kept, audit, walk)]
         self._report.lineage = [*lineage.told, *remembered, *self._look_at_ended(lineage, audit)]
@@ -129,6 +149,7 @@ class _Run:
             size=head.size,
             sealed=[totals.epoch for totals in audit.epochs],
             are_all=self._asked.all_receipts,
+            ballots=ballots,
         )
         held.check(walk.roots, max(now_s, audit.last_closed_at))
         self._report.receipts = held.outcomes
@@ -236,6 +257,15 @@ class _Run:
             return False
         return True
 
+    def _require_constitution(self, founding: FoundingNote | None, audit: Audit) -> None:
+        """The log's constitution is the one that the founders signed."""
+        if founding is None or not founding.constitution or not audit.founding:
+            return
+        found = audit.ballots.constitution.hash
+        if found != founding.constitution:
+            said = "another constitution than the founding note's"
+            self._findings.add("founding", 0, said, founding.constitution, found)
+
     def _tell(self, audit: Audit, head: Checkpoint) -> None:
         report = self._report
         report.coop = audit.founding.get("coop", "")
@@ -246,6 +276,7 @@ class _Run:
         report.calendar, report.size = audit.calendar, head.size
         report.entries, report.kinds, report.batches = audit.at + 1, audit.kinds, audit.batches
         report.waiting, report.unvoted = audit.waiting(), audit.unvoted
+        report.ballots, report.constitution = [*audit.ballots.totals()], audit.ballots.constitution.hash
         report.epochs, report.lines, report.lines_left_out = audit.epochs, audit.lines, audit.lines_left_out
 
     def _check_signatures(
@@ -289,6 +320,15 @@ class _Run:
         report.anchored, report.unanchored = compare(
             asked.anchors, sealed, walk.roots, head.size, self._findings, is_whole=is_whole
         )
+
+    def _compare_with_registry(self, ballots: Ballots) -> None:
+        asked = self._asked
+        if asked.decisions is not None:
+            compare_decisions(asked.decisions, ballots.counted, self._findings)
+        if asked.electorate is not None:
+            for ballot in ballots.counted.values():
+                compare_electorate(ballot, ballots.constitution, asked.electorate, self._findings)
+        self._report.registry_checked = None not in (asked.decisions, asked.electorate)
 
     # --- The logs before ---
 
@@ -389,3 +429,12 @@ class _Run:
         memory.keep(head.origin, memories.KEYS, "".join(f"{key}\n" for key in keys).encode())
         memory.keep(self._log.address, memories.ORIGIN, head.origin.encode())
         memory.keep(head.origin, memories.HEAD, written.encode())
+
+
+def _membership(founding: FoundingNote | None) -> tuple[int, str] | None:
+    """Chain id and address of the members' contract, if a founding note tells both."""
+    facts = {} if founding is None else dict(founding.chain)
+    chain_id, contract = facts.get("chain_id", ""), facts.get("membership")
+    if contract is None or not (chain_id.isascii() and chain_id.isdecimal()):
+        return None
+    return int(chain_id), contract.lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -30,8 +31,12 @@ class Versions(Generic[T]):
     def in_force(self, epoch: int) -> T | None:
         """What holds in an epoch, if anything does."""
         if epoch not in self._in_force:
-            self._in_force[epoch] = self._at(epoch, None)
+            self._in_force[epoch] = self._at(epoch, lambda _: True)
         return self._in_force[epoch]
+
+    def in_force_of(self, epoch: int, is_counted: Callable[[int], bool]) -> T | None:
+        """What holds in an epoch of those versions that are counted."""
+        return self._at(epoch, is_counted)
 
     def of(self, version: int) -> T | None:
         """The terms of a version."""
@@ -40,12 +45,12 @@ class Versions(Generic[T]):
     def before(self, version: int) -> T | None:
         """What would hold from a version's epoch on without it and all later versions."""
         effective_epoch = next((epoch for epoch, its, _ in self._versions if its == version), None)
-        return None if effective_epoch is None else self._at(effective_epoch, version)
+        return None if effective_epoch is None else self._at(effective_epoch, lambda its: its < version)
 
-    def _at(self, epoch: int, below: int | None) -> T | None:
+    def _at(self, epoch: int, is_counted: Callable[[int], bool]) -> T | None:
         begun = [
             (effective_epoch, version, terms)
             for effective_epoch, version, terms in self._versions
-            if effective_epoch <= epoch and (below is None or version < below)
+            if effective_epoch <= epoch and is_counted(version)
         ]
         return max(begun, key=lambda one: one[:2])[2] if begun else None

@@ -70,9 +70,9 @@ def read_anchors(
 
 
 class Anchors(CoopContract):
-    """One LogAnchor contract. `contracts/src/ILogAnchor.sol` says what it promises."""
+    """One EpochAnchor contract. `contracts/src/IEpochAnchor.sol` says what it promises."""
 
-    file = CONTRACTS / "LogAnchor.json"
+    file = CONTRACTS / "EpochAnchor.json"
 
     def require_origin(self, origin: str) -> None:
         """Raises `AnchorsOfAnotherLog` unless the contract anchors the log of this origin."""

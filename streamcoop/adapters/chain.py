@@ -41,9 +41,10 @@ from web3.exceptions import (
 )
 from web3.middleware import ExtraDataToPOAMiddleware
 from web3.providers.rpc.utils import ExceptionRetryConfiguration
-from web3.types import BlockIdentifier, TxParams, Wei
+from web3.types import BlockIdentifier, RPCEndpoint, TxParams, Wei
 
 from streamcoop import tracing
+from streamcoop.adapters.typed_data import signer_of
 
 CONTRACTS = Path(__file__).resolve().parents[2] / "contracts" / "abi"
 
@@ -57,8 +58,23 @@ QUESTIONS_PER_REQUEST = 100
 FINALITY_DEPTH_MAX = 1_000
 
 TRANSACTION_GAS_MAX = 2_000_000
+TRANSACTION_GAS_MIN = 700_000
+"""More than any of ours takes; what is not used is not paid. Nodes that estimate in the newest block's second find it
+cheap to write again to what that block wrote: a removal right after the admission takes three times as much.
+"""
 FEE_PER_GAS_WEI_MAX = 1_000 * 10**9
 """A node that names a higher fee is mistaken or wants the registrar's money."""
+
+_VALID_SIGNATURE = keccak(text="isValidSignature(bytes32,bytes)")[:4]
+_WALLET_ABI = [
+    {
+        "type": "function",
+        "name": "isValidSignature",
+        "stateMutability": "view",
+        "inputs": [{"name": "hash", "type": "bytes32"}, {"name": "signature", "type": "bytes"}],
+        "outputs": [{"name": "magic", "type": "bytes4"}],
+    }
+]
 
 
 class ChainError(Exception):
@@ -209,6 +225,32 @@ class CoopContract:
 
     # --- Reading ---
 
+    def is_signed(self, address: str, digest: bytes, signature: bytes) -> bool:
+        """Whether `address` signed the digest: by its key, or, where a contract stands there, as that says (ERC-1271).
+
+        A contract may say otherwise later: keep what you conclude from it, not only the signature.
+        """
+        signer = to_checksum_address(address)
+        with self._node_errors():
+            if not self._web3.eth.get_code(signer):
+                return signer_of(digest, signature) == signer
+            wallet = self._web3.eth.contract(signer, abi=_WALLET_ABI)
+            try:
+                told = wallet.functions.isValidSignature(digest, signature).call()
+            except (ContractLogicError, BadFunctionCallOutput):
+                return False
+        return bytes(told) == _VALID_SIGNATURE
+
+    def newest_block(self) -> BlockStamp:
+        """The newest block the node knows: its timestamp is what time it is on the chain."""
+        with self._node_errors():
+            return self._stamp("latest")
+
+    def _ask(self, question: str, *arguments: Any) -> Any:
+        """The contract's answer as of the newest block."""
+        with self._node_errors():
+            return self._contract.functions[question](*arguments).call()
+
     def _ask_all(self, questions: Iterable[ContractFunction], block_number: int) -> list[Any]:
         """The contract's answers as of one block, in the order of the questions."""
         told: list[Any] = []
@@ -246,6 +288,31 @@ class CoopContract:
             raise ChainForked(f"block {block.number} is gone") from None
         if now != block:
             raise ChainForked(f"block {block.number} was {block.hash} and is {now.hash}")
+
+    def time(self) -> int:
+        """What time it is on the chain. One that mines on demand is asked to go on first: its clock stood still."""
+        with self._node_errors():
+            self._mine()
+            return self._stamp("latest").timestamp
+
+    def final_block(self, finality_depth: int, not_before: int) -> BlockStamp | None:
+        """The newest block with at least `finality_depth` blocks on it, once its time is `not_before` (chain seconds).
+
+        None until then. A chain that mines on demand is asked to go on.
+        """
+        with self._node_errors():
+            head = self._stamp("latest")
+            if head.number < finality_depth:
+                return None
+            block = self._stamp(head.number - finality_depth) if finality_depth else head
+            if block.timestamp >= not_before:
+                return block
+            self._mine()
+            return None
+
+    def _mine(self) -> None:
+        """Has a chain for development add a block; any other chain does not know the method, and nothing happens."""
+        self._web3.provider.make_request(RPCEndpoint("evm_mine"), [])
 
     # --- Writing ---
 
@@ -300,8 +367,8 @@ class CoopContract:
 
     def _gas(self, call: ContractFunction, signer: LocalAccount) -> int:
         needed = call.estimate_gas({"from": signer.address})
-        # Half as much again: what is written next to it in the meantime may make a call dearer.
-        gas = needed + needed // 2
+        # What is written next to it in the meantime may make a call dearer.
+        gas = max(needed + needed // 2, TRANSACTION_GAS_MIN)
         if gas > TRANSACTION_GAS_MAX:
             raise FeeTooHigh(f"{gas} gas")
         return gas

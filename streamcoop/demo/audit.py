@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ledger.note import parse_verifier_key
 from ledger.verify.reading import open_log
-from ledger.verify.receipts import RECEIPT_SUFFIX
+from ledger.verify.receipts import PROMISE_SUFFIX, RECEIPT_SUFFIX
 from ledger.verify.report import Report
 from ledger.verify.run import Asked, verify
 from streamcoop.demo.client import DemoFailed, Json, Person, until
@@ -47,6 +47,8 @@ def audit(cast: Cast, folder: Path, say: Say) -> Audited:
             if answer.is_error:
                 raise DemoFailed(f"no receipt of {listener.name}'s wallet: {answer.text}")
             _keep(folder, f"wallet-{listener.name}-{line['epoch']}", answer.text)
+    for number, promise in enumerate(cast.vote_receipts, 1):
+        (folder / f"vote-{number}{PROMISE_SUFFIX}").write_text(promise, encoding="utf-8")
     facts = cast.operator.get("/api/v1/log")
     asked = Asked(keys=tuple(map(parse_verifier_key, facts["keys"])), receipts=folder)
     return Audited(verify(open_log(facts["address"]), asked, int(time.time())))

@@ -13,7 +13,10 @@ from rich.table import Table
 from ledger import receipts
 from streamcoop.demo.audit import Audited
 from streamcoop.demo.client import Json, Person
+from streamcoop.demo.registry import Registry
 from streamcoop.demo.story import Cast
+
+MEMBERS_MAX, BALLOTS_MAX = 200, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,14 @@ class Outcome:
     tracks_owned: int
     royalty_lines: int
     books_balanced: bool
+    members: int
+    ballots: int
+    votes: int
     artist_share_bp: int
+    artist_share_before_bp: int
+    artist_share_after_bp: int
     weights_read_from_contract: bool
+    registry_agrees: bool | None
     log_size: int
     log_verified: bool
     receipts_verified: int
@@ -42,13 +51,14 @@ class Outcome:
         return asdict(self)
 
 
-def gather(cast: Cast, audited: Audited) -> Outcome:
-    """Read everything back from wallets, statements, rates, books and the audit."""
+def gather(cast: Cast, audited: Audited, registry: Registry | None) -> Outcome:
+    """Read everything back from wallets, statements, rates, books, the audit and, if it can be asked, the registry."""
     plays = [line for listener in cast.listeners for line in _plays(cast, listener)]
     lines = {(line["track_id"], line["closed_in"], line["epoch"], line["payee"]): line for line in _lines(cast)}
     tracks = {key[:3]: line for key, line in lines.items()}
     owned = [t for listener in cast.listeners for t in listener.get("/api/v1/wallet/tracks")["items"] if t["owned"]]
     rates = cast.operator.get("/api/v1/rates")["in_force"]
+    ballot = cast.operator.get(f"/api/v1/ballots/{cast.ballot_id}")
     return Outcome(
         plays_recorded=len(plays),
         plays_settled=sum(play["settled"] for play in plays),
@@ -60,8 +70,14 @@ def gather(cast: Cast, audited: Audited) -> Outcome:
         tracks_owned=len(owned),
         royalty_lines=len(lines),
         books_balanced=cast.operator.get("/api/v1/books/check")["balanced"],
+        members=len(cast.operator.get("/api/v1/members", state="member", limit=MEMBERS_MAX)["items"]),
+        ballots=len(cast.operator.get("/api/v1/ballots", limit=BALLOTS_MAX)["items"]),
+        votes=len(ballot["votes"]),
         artist_share_bp=rates["artist_share_bp"],
-        weights_read_from_contract=rates["weights_read_from_contract"],
+        artist_share_before_bp=ballot["questions"][0]["status_quo"],
+        artist_share_after_bp=rates["artist_share_bp"],
+        weights_read_from_contract="rates" in rates["electorates"],
+        registry_agrees=registry.agrees(ballot, rates) if registry else None,
         log_size=audited.report.size,
         log_verified=audited.holds,
         receipts_verified=audited.shown(receipts.PLAY),
@@ -107,13 +123,16 @@ def show(console: Console, cast: Cast, outcome: Outcome) -> None:
         for column in table.columns[1:]:
             column.justify = "right"
         console.print(table)
-    share = f"{outcome.artist_share_bp / 100:.2f} % of net income"
+    share = f"{outcome.artist_share_after_bp / 100:.2f} % of net income"
     source = (
-        "decided by members, weights read from the contract"
+        f"decided by members, who were read from the contract; {outcome.artist_share_before_bp / 100:.2f} % before"
         if outcome.weights_read_from_contract
         else "from the founding"
     )
     console.print(f"The artists' share is {share} ({source}).")
+    if outcome.registry_agrees is not None:
+        agrees = "agrees" if outcome.registry_agrees else "[red]DOES NOT AGREE[/red]"
+        console.print(f"The registry on the chain {agrees}.")
     verdict = "balance" if outcome.books_balanced else "DO NOT BALANCE"
     console.print(f"The books {verdict}: every figure was added up again from zero.")
 

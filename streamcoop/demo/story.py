@@ -9,15 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 from streamcoop.adapters.audio_formats import Format as AudioFormat
 from streamcoop.demo import music
 from streamcoop.demo.client import DemoFailed, Json, Person, until
+from streamcoop.demo.wallet import Wallet
 
 PIECE_S = 6.0
 LISTEN_MS_MAX = 2_000
 EPOCH_S_MAX = 120
-BALLOT_S = 3
+BALLOT_S = 8
 WAIT_MEDIA_S = 180.0
 WAIT_CHAIN_S = 60.0
 WAIT_SETTLED_S = 60.0
@@ -26,9 +28,11 @@ FILES_MAX = 8
 MUSIC_SUFFIXES = frozenset({".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".mp4", ".wav", ".aif", ".aiff"})
 ARTIST_NAMES = ("Sekar Melati", "Kolektif Bambu", "Rina & the Tides")
 LISTENER_NAMES = ("Lestari", "Budi", "Citra", "Dewi")
+WITHOUT_WALLET = "Dewi"
+SHARE = "artist_share_bp"
 FORMATS: tuple[AudioFormat, ...] = ("flac", "mp3", "vorbis", "opus", "m4a", "wav", "aiff")
 
-# What a fresh service is started with for the demo: a short listening rule, short epochs.
+# What a fresh service is founded with for the demo: a short listening rule, short epochs, a constitution in seconds.
 DEMO_SETTINGS = {
     "STREAMCOOP_LISTEN_MS_MAX": "400",
     "STREAMCOOP_FREE_EXTRA_MS": "600",
@@ -37,6 +41,11 @@ DEMO_SETTINGS = {
     "STREAMCOOP_EPOCH_GRACE_SECONDS": "20",
     "STREAMCOOP_LOG_BATCH_SECONDS": "5",
     "STREAMCOOP_LOG_BATCH_LISTENERS_MIN": "1",
+    "STREAMCOOP_WAITING_SECONDS": "0",
+    "STREAMCOOP_DISCUSSION_SECONDS": "0",
+    "STREAMCOOP_BALLOT_SECONDS_MIN": "1",
+    "STREAMCOOP_QUIET_SECONDS": "0",
+    "STREAMCOOP_TIMELOCK_SECONDS": "2",
     "STREAMCOOP_COOP_NAME": "StreamCoop Demo",
 }
 
@@ -48,22 +57,31 @@ class Cast:
     """Everybody, and the music that is published: track id by title, with the file it came from."""
 
     operator: Person
+    second_officer: Person
     artists: list[Person] = field(default_factory=list)
     listeners: list[Person] = field(default_factory=list)
     tracks: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     artist_of: dict[str, Person] = field(default_factory=dict)
+    wallets: dict[str, Wallet] = field(default_factory=dict)
+    """By the member's name; who has none lets the co-op keep a key."""
+    ballot_id: str = ""
+    vote_receipts: list[str] = field(default_factory=list)
     plays: int = 0
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-def tell(operator: Person, address: str, music_dir: Path | None, folder: Path, say: Say) -> Cast:
-    """Play the whole story against a service; returns the cast with what it did. Raises DemoFailed."""
+def tell(officers: tuple[Person, Person], address: str, music_dir: Path | None, folder: Path, say: Say) -> Cast:
+    """Play the whole story against a service; returns the cast with what it did. Raises DemoFailed.
+
+    The first of the two officers is the operator, and the treasurer.
+    """
+    operator, second_officer = officers
     rule = _require_short_rules(operator)
-    cast = Cast(operator)
+    cast = Cast(operator, second_officer)
     say("Artists join and upload their music.")
     _upload(cast, address, _pieces(music_dir, folder, say), say)
-    say("Everybody becomes a member; the membership contract is told.")
+    say("Everybody becomes a member: share paid, approved by two officers, a token from the contract.")
     _admit(cast, address, say)
     say("Members vote on the artists' share of net income.")
     _vote(cast, say)
@@ -158,12 +176,18 @@ def _ready(artist: Person, track_id: str) -> Json | None:
 def _admit(cast: Cast, address: str, say: Say) -> None:
     cast.listeners = [_person(address, name).join() for name in LISTENER_NAMES]
     for person, kind in [(p, "artist") for p in cast.artists] + [(p, "listener") for p in cast.listeners]:
-        applied = person.post("/api/v1/membership", {"member_class": kind})
-        cast.operator.post(f"/api/v1/members/{applied['id']}/admit")
+        application: Json = {"member_class": kind}
+        if person.name != WITHOUT_WALLET:
+            cast.wallets[person.name] = Wallet()
+            application["wallet"] = cast.wallets[person.name].proof(person)
+        member_id = person.post("/api/v1/membership", application)["id"]
+        cast.operator.post(f"/api/v1/members/{member_id}/share", {"request_id": str(uuid4())})
+        for officer in (cast.operator, cast.second_officer):
+            officer.post(f"/api/v1/members/{member_id}/approve")
     people = cast.artists + cast.listeners
     for person in people:
         until(lambda p=person: _admitted(p), f"{person.name}'s admission on the chain", WAIT_CHAIN_S)  # type: ignore[misc]
-    say(f"  {len(people)} members have their token.")
+    say(f"  {len(people)} members have their token; {WITHOUT_WALLET} has no wallet, and the co-op keeps her key.")
 
 
 def _admitted(person: Person) -> Json | None:
@@ -172,8 +196,18 @@ def _admitted(person: Person) -> Json | None:
 
 
 def _vote(cast: Cast, say: Say) -> None:
-    called = {"title": "The artists' share", "text": "How much of net income?", "closes_in_seconds": BALLOT_S}
-    ballot_id = cast.operator.post("/api/v1/ballots", called)["id"]
+    proposer, *others = cast.artists
+    proposal = {
+        "title": "The artists' share",
+        "text": "How much of net income?",
+        "parameters": [SHARE],
+        "open_for_seconds": BALLOT_S,
+    }
+    ballot_id = cast.ballot_id = proposer.post("/api/v1/ballots", proposal)["id"]
+    for supporter in (*others, *cast.listeners):
+        if proposer.get(f"/api/v1/ballots/{ballot_id}")["state"] != "proposed":
+            break
+        supporter.post(f"/api/v1/ballots/{ballot_id}/support")
 
     def in_state(*states: str) -> Json | None:
         ballot = cast.operator.get(f"/api/v1/ballots/{ballot_id}")
@@ -181,16 +215,31 @@ def _vote(cast: Cast, say: Say) -> None:
             raise DemoFailed(f"the ballot was stopped: {ballot['stopped_because']}")
         return ballot if ballot["state"] in states else None
 
-    opened = until(lambda: in_state("open"), "the weights from the contract", WAIT_CHAIN_S)
-    snapshot = opened["snapshot"]
-    say(f"  Weights of {snapshot['total_weight']} members, read from the contract at block {snapshot['block_number']}.")
-    for voter, value in zip(
-        cast.artists + cast.listeners, (8_000, 7_500, 7_400, 7_300, 7_200, 7_000, 6_500), strict=True
-    ):
-        voter.post(f"/api/v1/ballots/{ballot_id}/votes", {"value": value})
-    closed = until(lambda: in_state("closed"), "the ballot's close", WAIT_CHAIN_S)
-    tally = closed["tally"]
-    say(f"  The median is {tally['median'] / 100:.2f} %; {tally['result'] / 100:.2f} % holds from the next epoch on.")
+    electorate = until(lambda: in_state("open"), "the roll from the contract", WAIT_CHAIN_S)["electorate"]
+    said = f"read from the contract at block {electorate['block_number']}"
+    say(f"  {electorate['total_weight']} members may vote, {said}.")
+    wanted = zip(cast.artists + cast.listeners, (8_000, 7_500, 7_400, 7_300, 7_200, 7_000), strict=False)
+    for voter, value in wanted:
+        receipt = _cast_vote(voter, cast.wallets[voter.name], ballot_id, value)
+        if receipt is not None:  # before its first batch the log has no name yet, and promises nothing
+            cast.vote_receipts.append(receipt)
+    (closed,) = until(lambda: in_state("closed", "effective"), "the ballot's count", WAIT_CHAIN_S)["questions"]
+    say(f"  The median is {closed['median'] / 100:.2f} %, which the constitution makes {closed['result'] / 100:.2f} %.")
+    try:
+        until(lambda: in_state("effective"), "the decision in the registry", WAIT_CHAIN_S)
+    except DemoFailed as late:
+        held_up_by = cast.operator.get(f"/api/v1/ballots/{ballot_id}")["tally"]["held_up_by"]
+        raise DemoFailed(f"{late} ({held_up_by or 'nothing holds it up'})") from late
+    say("  It is written to the registry, its timelock is over, and it holds from the next epoch on.")
+
+
+def _cast_vote(voter: Person, wallet: Wallet, ballot_id: str, value: int) -> str | None:
+    """Returns the co-op's promise that the vote is counted."""
+    path, values = f"/api/v1/ballots/{ballot_id}/votes", {SHARE: value}
+    drafted = voter.post(f"{path}/draft", {"values": values})
+    vote = {"values": values, "nonce": drafted["nonce"], "deadline": drafted["deadline"]}
+    receipt: str | None = voter.post(path, {**vote, "signature": wallet.signed(drafted["typed_data"])})["receipt"]
+    return receipt
 
 
 def _wait_for_next_epoch(cast: Cast, say: Say) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 import sys
@@ -10,13 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from eth_keys.datatypes import PrivateKey
+
 from streamcoop.embedded import ports
 from streamcoop.embedded.private import PRIVATE_FOLDER_MODE, generated_once, write_private
-from streamcoop.settings import PREFIX
+from streamcoop.settings import PREFIX, Settings
 
 # Root's PostgreSQL runs as an account that has to pass through the folder; whatever else is in it is closed by itself.
 ROOT_FOLDER_MODE = 0o711
 OPERATOR_PASSWORD_BYTES = 12
+SECOND_OFFICER_EMAIL = "second-officer@streamcoop.example"
 KEY_BYTES = 32
 ORIGIN_BYTES = 8
 # prometheus_client's own setting: set before it is imported, so not one of ours.
@@ -74,6 +78,20 @@ class Places:
         return self.secrets / "operator_password"
 
     @property
+    def second_officer_password(self) -> Path:
+        return self.secrets / "second_officer_password"
+
+    @property
+    def officer_keys(self) -> tuple[Path, Path]:
+        """Of the operator and of the second officer: whoever is admitted, both approve."""
+        return self.secrets / "officer_key_1", self.secrets / "officer_key_2"
+
+    @property
+    def constitution(self) -> Path:
+        """What the contracts enforce of it; counts when the chain is founded."""
+        return self.chain / "constitution.json"
+
+    @property
     def running(self) -> Path:
         """There while the service runs: a line of JSON that tells other programs where."""
         return self.root / "running.json"
@@ -90,8 +108,10 @@ class Credentials:
     log_key: str
     witness_key: str
     registrar_key: str
+    officer_addresses: tuple[str, str]
     operator_email: str
     operator_password: str
+    second_officer_password: str
     is_first_start: bool
 
 
@@ -142,6 +162,7 @@ def make_setup(root: Path, host: str, port: int, operator_email: str) -> Setup:
         counted.unlink()
     credentials = _credentials(places, operator_email)
     _keep_log_origin(places)
+    generated_once(places.constitution, founded_with)
     return Setup(places, credentials, host, port or ports.any_free(host), ports.stable(places.chain / "port"))
 
 
@@ -151,17 +172,38 @@ def _credentials(places: Places, operator_email: str) -> Credentials:
         secret_key=generated_once(places.secrets / "secret_key", _fresh_key),
         log_key=generated_once(places.secrets / "log_key", _fresh_key),
         witness_key=generated_once(places.witness_key, _fresh_key),
-        registrar_key=generated_once(places.registrar_key, lambda: f"0x{secrets.token_hex(KEY_BYTES)}"),
+        registrar_key=generated_once(places.registrar_key, _fresh_chain_key),
+        officer_addresses=(_officer(places.officer_keys[0]), _officer(places.officer_keys[1])),
         operator_email=generated_once(places.secrets / "operator_email", lambda: operator_email),
-        operator_password=generated_once(
-            places.operator_password, lambda: secrets.token_urlsafe(OPERATOR_PASSWORD_BYTES)
-        ),
+        operator_password=generated_once(places.operator_password, _fresh_password),
+        second_officer_password=generated_once(places.second_officer_password, _fresh_password),
         is_first_start=is_first_start,
     )
 
 
+def founded_with() -> str:
+    """What the settings found the co-op with, as the contracts are made; where the parts are does not matter to it."""
+    parts = dict.fromkeys(("database_url", "broker_url", "objects_url", "chain_rpc_url", "secret_key"), "")
+    configured = Settings(_env_file=None, **parts)  # type: ignore[call-arg,arg-type]  # pydantic-settings' own argument
+    told = configured.constitution().as_json() | {"rates": configured.founding_numbers()}
+    return json.dumps(told, indent=2)
+
+
 def _fresh_key() -> str:
     return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+
+
+def _fresh_chain_key() -> str:
+    return f"0x{secrets.token_hex(KEY_BYTES)}"
+
+
+def _fresh_password() -> str:
+    return secrets.token_urlsafe(OPERATOR_PASSWORD_BYTES)
+
+
+def _officer(key_file: Path) -> str:
+    key = PrivateKey(bytes.fromhex(generated_once(key_file, _fresh_chain_key).removeprefix("0x")))
+    return str(key.public_key.to_checksum_address())
 
 
 def _keep_log_origin(places: Places) -> None:
@@ -177,12 +219,17 @@ def service_commands(setup: Setup) -> Commands:
     places = setup.places
     chain = ("--data", places.chain, "--port", setup.chain_port)
     contracts = ("--registrar-key-file", places.registrar_key, "--log-origin-file", places.log_origin)
-    operator = ("--operator-email", setup.credentials.operator_email)
+    officers = [word for address in setup.credentials.officer_addresses for word in ("--officer", address)]
+    constitution = ("--constitution-file", places.constitution)
+    operators = (
+        *("--officer", setup.credentials.operator_email, places.officer_keys[0], places.operator_password),
+        *("--officer", SECOND_OFFICER_EMAIL, places.officer_keys[1], places.second_officer_password),
+    )
     server = ("--host", setup.host, "--port", setup.port, "--no-access-log", "--timeout-graceful-shutdown", API_GRACE_S)
     return Commands(
-        chain=_module("streamcoop.embedded.chain", *chain, *contracts),
+        chain=_module("streamcoop.embedded.chain", *chain, *contracts, *officers, *constitution),
         migrate=_module("streamcoop.cli", "migrate"),
-        found=_module("streamcoop.cli", "found", *operator, "--operator-password-file", places.operator_password),
+        found=_module("streamcoop.cli", "found", *operators),
         workers={
             # Settling is on its own: neither a long close nor a node that hangs may hold it up.
             "credits": _worker("credits", "credits", 1),

@@ -194,6 +194,7 @@ def chain_settings(answers: Path) -> dict[str, str]:
         "CHAIN_ID": str(answer["chain_id"]),
         "MEMBERSHIP_CONTRACT": str(answer["membership_contract"]),
         "ANCHOR_CONTRACT": str(answer["anchor_contract"]),
+        "RATE_REGISTRY": str(answer["rate_registry"]),
     }
 
 
@@ -215,18 +216,25 @@ def _announce(setup: Setup, say: Say) -> None:
         "address": setup.address,
         "operator_email": credentials.operator_email,
         "operator_password_file": str(places.operator_password),
+        "second_officer_email": plan.SECOND_OFFICER_EMAIL,
+        "second_officer_password_file": str(places.second_officer_password),
         "process": str(os.getpid()),
     }
     write_private(places.running, json.dumps(service) + "\n")
     say("\nStreamCoop is running.\n")
     say(f"  Service      {setup.address}")
     say(f"  API to try   {setup.address}/docs")
-    say(f"  Operator     {credentials.operator_email}")
-    if credentials.is_first_start:
-        say(f"  Password     {credentials.operator_password}")
-        say(f"               (shown this once; it stays in {places.operator_password})")
-    else:
-        say(f"  Password     in {places.operator_password}")
+    people = (
+        ("Operator", credentials.operator_email, credentials.operator_password, places.operator_password),
+        ("2nd officer", plan.SECOND_OFFICER_EMAIL, credentials.second_officer_password, places.second_officer_password),
+    )
+    for title, email, password, file in people:
+        say(f"  {title:<12} {email}")
+        if credentials.is_first_start:
+            say(f"  Password     {password}")
+            say(f"               (shown this once; it stays in {file})")
+        else:
+            say(f"  Password     in {file}")
     say(f"  Data folder  {places.root}")
     say("  To stop      press Ctrl-C\n")
 

@@ -26,12 +26,14 @@ STOP_STEPS: StopSteps = ((signal.SIGTERM, 90.0), *process.KILL_STEPS)
 
 @dataclass(frozen=True)
 class Service:
-    """A service that is running: where it is reached, and its first operator's sign-in."""
+    """A service that is running: where it is reached, and its first operators' sign-ins."""
 
     address: str
     data_dir: Path
     operator_email: str
     operator_password: str
+    second_officer_email: str
+    second_officer_password: str
 
 
 class ServiceNotUp(CrewError):
@@ -74,8 +76,17 @@ def running_service(
             told = _told(root, child)
             if told is None:
                 raise ServiceNotUp(f"the service did not come up:\n{process.last_lines(output)}")
-            password = Path(told["operator_password_file"]).read_text(encoding="utf-8").strip()
-            yield Service(told["address"], root, told["operator_email"], password)
+            passwords = {
+                f"{who}_password": Path(told[f"{who}_password_file"]).read_text(encoding="utf-8").strip()
+                for who in ("operator", "second_officer")
+            }
+            yield Service(
+                address=told["address"],
+                data_dir=root,
+                operator_email=told["operator_email"],
+                second_officer_email=told["second_officer_email"],
+                **passwords,
+            )
         finally:
             process.stop(child, STOP_STEPS)
 

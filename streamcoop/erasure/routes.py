@@ -36,6 +36,7 @@ _IN_THE_WAY = (
     service.MusicPublished,
     service.PayoutUnderWay,
     service.AdmissionPending,
+    service.ShareHeld,
     service.CreditsLeft,
     service.RoyaltiesDue,
 )
@@ -70,6 +71,7 @@ def erasure(principal: InSession, session: Transaction, founding: Founded, now: 
         collected_micro=lost.owed.collected_micro,
         shares_of_others=lost.owed.shares_of_others,
         payouts_under_way=lost.payouts_under_way,
+        share_micro=lost.share_micro,
         membership=None
         if member is None
         else MembershipLost(state=member.state, address=member.address, key_is_kept=member.kept_key is not None),
@@ -140,6 +142,7 @@ def _leave(asked: Leaving, user_id: UUID, network_: str, founding: Founding, at:
         credits_forfeited_micro=lost.credits_left_micro,
         credits_forfeited_money_micro=founding.credit_price.value_micro(lost.credits_left_micro),
         royalties_forfeited_micro=lost.owed.due_micro + lost.owed.held_micro,
+        share_forfeited_micro=lost.share_micro,
         currency=founding.currency,
         backups_expire_days=service.BACKUPS_EXPIRE.days,
     )

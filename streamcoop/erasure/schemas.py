@@ -22,7 +22,7 @@ class OwnedTrack(BaseModel):
 
 
 class MembershipLost(BaseModel):
-    """A membership of the co-op. On the chain it stays, under an address that leads to nobody."""
+    """A membership of the co-op, which ends. On the chain it was, under an address that leads to nobody."""
 
     state: str
     address: str
@@ -59,6 +59,7 @@ class ErasureOut(BaseModel):
     collected_micro: int = Field(description="Micro-credits not shared out yet, of tracks you are paid for.")
     shares_of_others: int = Field(description="Tracks of others whose split names you.")
     payouts_under_way: int
+    share_micro: int = Field(description="The member share the co-op holds: paid back some time after leaving.")
     membership: MembershipLost | None
     releases_published: list[PublishedRelease]
     releases_withdrawn: int = Field(description="They stay for those who own their tracks, under the artist's name.")
@@ -74,6 +75,7 @@ class Leaving(Payload):
     forfeit_royalties: bool = Field(
         default=False, description="Royalties that are due or still to come may become nobody's."
     )
+    forfeit_share: bool = Field(default=False, description="The member share may stay with the co-op.")
 
 
 class LeftOut(BaseModel):
@@ -84,5 +86,6 @@ class LeftOut(BaseModel):
     credits_forfeited_micro: int = Field(description="They stay in a wallet that is nobody's.")
     credits_forfeited_money_micro: int
     royalties_forfeited_micro: int
+    share_forfeited_micro: int
     currency: str
     backups_expire_days: int

@@ -30,7 +30,8 @@ from streamcoop.catalogue.models import Release
 from streamcoop.erasure.models import Erasure
 from streamcoop.errors import NotFound
 from streamcoop.membership import service as membership
-from streamcoop.membership.models import ADMITTING, Member
+from streamcoop.membership import shares
+from streamcoop.membership.models import Member
 from streamcoop.payouts import service as payouts
 from streamcoop.problems import register
 from streamcoop.royalties import leaving as royalties
@@ -52,7 +53,11 @@ class PayoutUnderWay(DomainError):
 
 
 class AdmissionPending(DomainError):
-    """Your membership is on its way to the chain: ask again once it is there."""
+    """Something about your membership is on its way to the chain: ask again once it is there."""
+
+
+class ShareHeld(DomainError):
+    """The co-op holds your member share: leave and wait until it is paid back, or say `forfeit_share`."""
 
 
 class CreditsLeft(DomainError):
@@ -68,12 +73,17 @@ register(
         MusicPublished: HTTPStatus.CONFLICT,
         PayoutUnderWay: HTTPStatus.CONFLICT,
         AdmissionPending: HTTPStatus.CONFLICT,
+        ShareHeld: HTTPStatus.CONFLICT,
         CreditsLeft: HTTPStatus.CONFLICT,
         RoyaltiesDue: HTTPStatus.CONFLICT,
     }
 )
 
-CONSENTS: dict[type[DomainError], str] = {CreditsLeft: "forfeit_credits", RoyaltiesDue: "forfeit_royalties"}
+CONSENTS: dict[type[DomainError], str] = {
+    CreditsLeft: "forfeit_credits",
+    RoyaltiesDue: "forfeit_royalties",
+    ShareHeld: "forfeit_share",
+}
 """What somebody may do without, by the member of her request that says so."""
 
 
@@ -86,6 +96,7 @@ class Losses:
     owed: Owed
     payouts_under_way: int
     member: Member | None
+    share_micro: int
     releases: list[Release]
     obstacles: list[DomainError]
 
@@ -105,8 +116,11 @@ def losses(session: Session, founding: Founding, user_id: UUID, now: datetime) -
         obstacles.append(MusicPublished(releases=published))
     if under_way:
         obstacles.append(PayoutUnderWay())
-    if member is not None and member.state == ADMITTING:
+    if membership.is_waiting_for_chain(session, user_id):
         obstacles.append(AdmissionPending())
+    share_micro = shares.held_of_user_micro(session, user_id)
+    if share_micro:
+        obstacles.append(ShareHeld(share_micro=share_micro))
     if left_micro:
         money_micro = founding.credit_price.value_micro(left_micro)
         obstacles.append(CreditsLeft(credits_left_micro=left_micro, credits_left_money_micro=money_micro))
@@ -119,7 +133,7 @@ def losses(session: Session, founding: Founding, user_id: UUID, now: datetime) -
                 shares_of_others=owed.shares_of_others,
             )
         )
-    return Losses(left_micro, erasing.kept(conn, user_id), owed, under_way, member, releases, obstacles)
+    return Losses(left_micro, erasing.kept(conn, user_id), owed, under_way, member, share_micro, releases, obstacles)
 
 
 def _member(session: Session, user_id: UUID) -> Member | None:
@@ -156,7 +170,7 @@ def ask(
     for obstacle in lost.obstacles:
         if CONSENTS.get(type(obstacle)) not in consents:
             raise obstacle
-    _forget(session, user_id)
+    _forget(session, user_id, now)
     session.add(Erasure(user_id=user_id, asked_at=now))
     return lost
 
@@ -165,10 +179,10 @@ def _wallet_of(user_id: UUID) -> dict[str, str]:
     return {"code": chart.wallet(user_id).code}
 
 
-def _forget(session: Session, user_id: UUID) -> None:
+def _forget(session: Session, user_id: UUID, now: datetime) -> None:
     """Whatever names a person or lets her in. Safe to repeat."""
     accounts.erase(session, user_id)
-    membership.leave(session, user_id)
+    membership.forget(session, user_id, now)
     payouts.forget(session, user_id)
     royalties.forget(session, user_id)
 
@@ -194,7 +208,7 @@ def go_on(session: Session, user_id: UUID, now: datetime) -> bool:
         return False
     conn = session.connection()
     erasing.close_wallet(conn, user_id, now)
-    _forget(session, user_id)
+    _forget(session, user_id, now)
     if erasing.has_unsettled(conn, user_id):
         return False
     if erasing.erase_chunk(conn, user_id) or catalogue.erase_drafts(session, user_id, now):

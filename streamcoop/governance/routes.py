@@ -2,84 +2,142 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
-from streamcoop import work
-from streamcoop.accounts.principals import MaybePrincipal, Operator, Voter
+from streamcoop.accounts import service as accounts
+from streamcoop.accounts.principals import MaybePrincipal, Voter
 from streamcoop.clock import Now
 from streamcoop.database import Transaction
 from streamcoop.errors import NotFound, NotPermitted, NotSignedIn
-from streamcoop.governance import service
-from streamcoop.governance.models import CLOSED, Ballot
+from streamcoop.governance import proposing, refusals, service, voting
+from streamcoop.governance.models import COUNTED, Ballot, BallotQuestion, BallotSeat, BallotVote
 from streamcoop.governance.schemas import (
     BallotDetailOut,
     BallotOut,
     BallotsPage,
+    CommentOut,
+    CommentsPage,
     CountedVoteOut,
+    DraftVote,
+    DraftVoteOut,
+    ElectorateOut,
     NewBallot,
+    NewComment,
     NewVote,
     OwnVoteOut,
+    QuestionOut,
     RatesInForceOut,
     RatesOut,
-    SnapshotOut,
     TallyOut,
+    VoteReceiptOut,
     VotesPage,
 )
+from streamcoop.membership import passkeys
 from streamcoop.membership import service as membership
 from streamcoop.membership.schemas import ADDRESS_LENGTH
 from streamcoop.problems import answers
 from streamcoop.settings import settings
+from streamcoop.transparency.promises import vote_promise
 
 BALLOTS_PAGE_MAX = 100
 VOTES_PAGE_MAX = 1_000
+COMMENTS_PAGE_MAX = 200
 
 router = APIRouter(prefix="/api/v1", tags=["governance"])
 _PERSONAL = (NotSignedIn, NotPermitted)
+_VOTING = (
+    *_PERSONAL,
+    NotFound,
+    membership.MembersOnly,
+    refusals.BallotNotOpen,
+    refusals.NoVoteInThisBallot,
+    refusals.ValuesRefused,
+)
 
 
-def _snapshot(ballot: Ballot) -> SnapshotOut | None:
-    return None if ballot.block_hash is None else SnapshotOut.model_validate(ballot, from_attributes=True)
+# --- What is told of a ballot ---
 
 
-def _tally(ballot: Ballot, effective_from: datetime | None) -> TallyOut | None:
-    if ballot.state != CLOSED:
+def _electorate(ballot: Ballot) -> ElectorateOut | None:
+    return None if ballot.block_hash is None else ElectorateOut.model_validate(ballot, from_attributes=True)
+
+
+def _questions(session: Session, asked: Iterable[BallotQuestion]) -> list[QuestionOut]:
+    constitution = proposing.constitution_of(session)
+    told = []
+    for question in asked:
+        bound = constitution.bound(question.parameter)
+        told.append(
+            QuestionOut(
+                parameter=question.parameter,
+                lowest=bound.lowest,
+                highest=bound.highest,
+                step_max=bound.step_max,
+                steps_of=bound.quantum,
+                status_quo=question.status_quo,
+                median=question.median,
+                result=question.result,
+            )
+        )
+    return told
+
+
+def _tally(session: Session, ballot: Ballot) -> TallyOut | None:
+    if ballot.state not in COUNTED:
         return None
-    return TallyOut.model_validate(
-        {name: getattr(ballot, name, None) for name in TallyOut.model_fields} | {"effective_from": effective_from}
-    )
-
-
-def _out(session: Session, ballot: Ballot) -> BallotOut:
     begins = None if ballot.effective_epoch is None else service.starts_at(session, ballot.effective_epoch)
-    own_columns = BallotOut.model_fields.keys() - {"snapshot", "tally"}
-    return BallotOut.model_validate(
-        {name: getattr(ballot, name) for name in own_columns}
-        | {"snapshot": _snapshot(ballot), "tally": _tally(ballot, begins)}
+    return TallyOut(
+        cast_weight=ballot.cast_weight or 0,
+        phantom_weight=ballot.phantom_weight or 0,
+        kept_key_weight=ballot.kept_key_weight or 0,
+        log_batch=ballot.batch or 0,
+        result_hash=(ballot.result_hash or b"").hex(),
+        registry_effective_at=ballot.effective_at,
+        effective_epoch=ballot.effective_epoch,
+        effective_from=begins,
+        held_up_by=ballot.held_up_by,
     )
+
+
+def _out(session: Session, ballots: list[Ballot]) -> list[BallotOut]:
+    ids = {ballot.id for ballot in ballots}
+    asked, supporters = service.questions(session, ids), proposing.supporters(session, ids)
+    needed = proposing.constitution_of(session).supporters_min
+    own_columns = BallotOut.model_fields.keys() & set(Ballot.__table__.columns.keys())
+    return [
+        BallotOut.model_validate(
+            {name: getattr(ballot, name) for name in own_columns}
+            | {
+                "supporters": supporters.get(ballot.id, 0),
+                "supporters_needed": needed,
+                "questions": _questions(session, asked[ballot.id]),
+                "electorate": _electorate(ballot),
+                "tally": _tally(session, ballot),
+            }
+        )
+        for ballot in ballots
+    ]
 
 
 def _votes(session: Session, ballot_id: UUID, after: str, limit: int) -> tuple[list[CountedVoteOut], str | None]:
-    counted = service.counted_votes(session, ballot_id, after, limit)
-    votes = [CountedVoteOut.model_validate(vote, from_attributes=True) for vote in counted]
+    votes = [
+        CountedVoteOut(
+            address=vote.address,
+            values=vote.values,
+            nonce=vote.nonce,
+            deadline=vote.deadline,
+            signature=f"0x{vote.signature.hex()}",
+            with_kept_key=vote.evidence is not None,
+            cast_at=vote.cast_at,
+        )
+        for vote in service.counted_votes(session, ballot_id, after, limit)
+    ]
     return votes, votes[-1].address if len(votes) == limit else None
-
-
-@router.post(
-    "/ballots",
-    status_code=202,
-    responses=answers(*_PERSONAL, service.BallotUnderWay, membership.ContractNotConfigured),
-)
-def call_ballot(new: NewBallot, operator: Operator, session: Transaction, now: Now) -> BallotOut:
-    """Call a ballot on the artists' share. It opens once the members' weights are read from the contract."""
-    membership.require_contract(settings())
-    ballot = service.call_ballot(session, new.title, new.text, new.closes_in_seconds, operator.user_id, now)
-    work.ask_once_committed(session, work.READ_WEIGHTS, ballot.id)
-    return _out(session, ballot)
 
 
 @router.get("/ballots")
@@ -90,19 +148,17 @@ def ballots(
 ) -> BallotsPage:
     """All ballots, newest first."""
     page = service.ballots(session, cursor, limit)
-    return BallotsPage(
-        items=[_out(session, ballot) for ballot in page], next_cursor=page[-1].id if len(page) == limit else None
-    )
+    return BallotsPage(items=_out(session, page), next_cursor=page[-1].id if len(page) == limit else None)
 
 
 @router.get("/ballots/{ballot_id}", responses=answers(NotFound, NotSignedIn))
 def ballot(ballot_id: UUID, principal: MaybePrincipal, session: Transaction) -> BallotDetailOut:
-    """A ballot; once it is closed, with every vote that counted, under membership addresses."""
+    """A ballot; once it is counted, with every vote, under membership addresses."""
     found = service.ballot(session, ballot_id)
-    votes, next_cursor = _votes(session, ballot_id, "", VOTES_PAGE_MAX) if found.state == CLOSED else (None, None)
+    votes, next_cursor = _votes(session, ballot_id, "", VOTES_PAGE_MAX) if found.state in COUNTED else (None, None)
     return BallotDetailOut(
-        **dict(_out(session, found)),
-        cast_weight=service.cast_weight(session, ballot_id),
+        **dict(_out(session, [found])[0]),
+        voted=service.voted(session, ballot_id),
         votes=votes,
         next_cursor=next_cursor,
         own=_own(session, ballot_id, principal.user_id) if principal and "vote" in principal.scopes else None,
@@ -110,16 +166,23 @@ def ballot(ballot_id: UUID, principal: MaybePrincipal, session: Transaction) -> 
 
 
 def _own(session: Session, ballot_id: UUID, user_id: UUID) -> OwnVoteOut | None:
-    weight = service.weight_of(session, ballot_id, user_id)
-    if weight is None:
-        return None
-    cast = service.newest_vote(session, ballot_id, weight.member_id)
-    if cast is None:
-        return OwnVoteOut(weight=weight.weight, value=None, cast_at=None)
-    return OwnVoteOut(weight=weight.weight, value=cast.value, cast_at=cast.cast_at)
+    seat = service.seat_of(session, ballot_id, user_id)
+    return None if seat is None else _own_vote(session, seat, voting.newest_vote(session, ballot_id, seat.address))
 
 
-@router.get("/ballots/{ballot_id}/votes", responses=answers(NotFound, service.BallotNotCounted))
+def _own_vote(session: Session, seat: BallotSeat, cast: BallotVote | None) -> OwnVoteOut:
+    asked = service.questions(session, {seat.ballot_id})[seat.ballot_id]
+    values = None if cast is None else dict(zip([q.parameter for q in asked], cast.values, strict=True))
+    return OwnVoteOut(
+        address=seat.address,
+        delegate=seat.delegate,
+        values=values,
+        nonce=None if cast is None else cast.nonce,
+        cast_at=None if cast is None else cast.cast_at,
+    )
+
+
+@router.get("/ballots/{ballot_id}/votes", responses=answers(NotFound, refusals.BallotNotCounted))
 def votes(
     ballot_id: UUID,
     session: Transaction,
@@ -128,51 +191,149 @@ def votes(
     ] = "",
     limit: Annotated[int, Query(ge=1, le=VOTES_PAGE_MAX)] = VOTES_PAGE_MAX,
 ) -> VotesPage:
-    """The votes that counted, under membership addresses."""
-    if service.ballot(session, ballot_id).state != CLOSED:
-        raise service.BallotNotCounted
+    """The votes that counted, under membership addresses: pseudonymous, not secret."""
+    if service.ballot(session, ballot_id).state not in COUNTED:
+        raise refusals.BallotNotCounted
     items, next_cursor = _votes(session, ballot_id, cursor, limit)
     return VotesPage(items=items, next_cursor=next_cursor)
+
+
+# --- Proposing ---
+
+
+@router.post(
+    "/ballots",
+    status_code=201,
+    responses=answers(*_PERSONAL, membership.MembersOnly, refusals.QuestionsRefused, refusals.BallotUnderWay),
+)
+def propose(new: NewBallot, member: Voter, session: Transaction, now: Now) -> BallotOut:
+    """Propose a ballot. It is discussed once enough members support it, then voted on."""
+    proposed = proposing.propose(
+        session, member.user_id, new.title, new.text, new.parameters, new.open_for_seconds, now
+    )
+    return _out(session, [proposed])[0]
+
+
+@router.post(
+    "/ballots/{ballot_id}/support",
+    responses=answers(
+        *_PERSONAL, NotFound, membership.MembersOnly, refusals.BallotNotProposed, refusals.BallotUnderWay
+    ),
+)
+def support(ballot_id: UUID, member: Voter, session: Transaction, now: Now) -> BallotOut:
+    """Support a proposal. To repeat it changes nothing."""
+    supported = proposing.support(session, ballot_id, member.user_id, now)
+    return _out(session, [supported])[0]
+
+
+@router.post(
+    "/ballots/{ballot_id}/withdraw",
+    responses=answers(*_PERSONAL, NotFound, membership.MembersOnly, refusals.NotProposer),
+)
+def withdraw(ballot_id: UUID, member: Voter, session: Transaction, now: Now) -> BallotOut:
+    """Withdraw your own proposal, until it opens."""
+    return _out(session, [proposing.withdraw(session, ballot_id, member.user_id, now)])[0]
+
+
+@router.get("/ballots/{ballot_id}/comments", responses=answers(NotFound))
+def comments(
+    ballot_id: UUID,
+    session: Transaction,
+    cursor: Annotated[UUID | None, Query(description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=COMMENTS_PAGE_MAX)] = 50,
+) -> CommentsPage:
+    """What members said on a ballot, in order."""
+    service.ballot(session, ballot_id)
+    page = proposing.comments(session, ballot_id, cursor, limit)
+    names = accounts.names(session, {said.user_id for said in page})
+    items = [CommentOut(id=said.id, author=names[said.user_id], text=said.text, at=said.at) for said in page]
+    return CommentsPage(items=items, next_cursor=page[-1].id if len(page) == limit else None)
+
+
+@router.post(
+    "/ballots/{ballot_id}/comments",
+    status_code=201,
+    responses=answers(*_PERSONAL, NotFound, membership.MembersOnly, refusals.BallotOver, refusals.TooManyComments),
+)
+def comment(ballot_id: UUID, new: NewComment, member: Voter, session: Transaction, now: Now) -> CommentOut:
+    """Say something on a ballot that is not over."""
+    said = proposing.comment(session, ballot_id, member.user_id, new.text, now)
+    author = accounts.names(session, {member.user_id})[member.user_id]
+    return CommentOut(id=said.id, author=author, text=said.text, at=said.at)
+
+
+# --- Voting ---
+
+
+@router.post("/ballots/{ballot_id}/votes/draft", responses=answers(*_VOTING))
+def draft_vote(ballot_id: UUID, new: DraftVote, voter: Voter, session: Transaction, now: Now) -> DraftVoteOut:
+    """The vote as it is to be signed: by your wallet, or by your passkey where the co-op keeps your key."""
+    drafted = voting.draft(session, ballot_id, voter.user_id, new.values, now)
+    options = (
+        passkeys.assertion_options(session, voter.user_id, drafted.digest, settings()) if drafted.is_kept else None
+    )
+    return DraftVoteOut(
+        address=drafted.address,
+        nonce=drafted.nonce,
+        deadline=drafted.deadline,
+        digest=f"0x{drafted.digest.hex()}",
+        typed_data=None if drafted.is_kept else drafted.typed_data,
+        passkey_options=options,
+    )
 
 
 @router.post(
     "/ballots/{ballot_id}/votes",
     status_code=201,
     responses=answers(
-        *_PERSONAL,
-        NotFound,
-        membership.MembersOnly,
-        service.BallotNotOpen,
-        service.NoVoteInThisBallot,
-        service.VoteOutOfBounds,
-        service.TooManyVotes,
+        *_VOTING, refusals.SignatureRefused, refusals.VoteExpired, refusals.VoteSuperseded, refusals.TooManyVotes
     ),
 )
-def vote(ballot_id: UUID, new: NewVote, voter: Voter, session: Transaction, now: Now) -> OwnVoteOut:
-    """Vote, or replace your vote: the last one before the close counts. Votes are published at the close."""
-    weight, cast = service.vote(session, ballot_id, voter.user_id, new.value, now)
-    return OwnVoteOut(weight=weight.weight, value=cast.value, cast_at=cast.cast_at)
+def vote(ballot_id: UUID, new: NewVote, voter: Voter, session: Transaction, now: Now) -> VoteReceiptOut:
+    """Vote, or replace your vote: of several the one with the highest nonce counts. Keep the receipt.
+
+    Votes are published at the close under membership addresses: whoever knows that an address is yours sees your vote.
+    """
+    signed = bytes.fromhex(new.signature[2:]) if new.signature is not None else (new.assertion or {})
+    cast = voting.cast(session, ballot_id, voter.user_id, new.values, new.nonce, new.deadline, signed, settings(), now)
+    voted_in = service.ballot(session, ballot_id)
+    seat = session.get_one(BallotSeat, (ballot_id, cast.address))
+    receipt = vote_promise(
+        session,
+        settings(),
+        ballot_id,
+        cast.address,
+        voting.digest_of(session, voted_in, cast),
+        cast.nonce,
+        cast.cast_at,
+        voted_in.closes_by or now,
+    )
+    return VoteReceiptOut(
+        **dict(_own_vote(session, seat, cast)),
+        receipt=receipt,
+        closes_at=voted_in.closes_at or now,
+    )
 
 
-def _rates(decided: service.DecidedRates) -> RatesOut:
-    rates = decided.in_force.terms.rates
-    snapshot = _snapshot(decided.ballot) if decided.ballot else None
+# --- Rates ---
+
+
+def _terms(decided: service.DecidedTerms) -> RatesOut:
+    in_force = decided.in_force
     return RatesOut(
-        version=decided.in_force.rates_version,
         epoch=decided.epoch,
         epoch_starts_at=decided.starts_at,
-        artist_share_bp=rates.artist_share_bp,
-        community_cut_bp=rates.community_cut_bp,
-        reserve_cut_bp=rates.reserve_cut_bp,
-        decided_by=decided.in_force.rates_decided_by,
-        weights_read_from_contract=snapshot is not None,
-        snapshot=snapshot,
+        **in_force.numbers(),
+        decided_by=dict(in_force.decided_by),
+        electorates={
+            kind: told for kind, ballot in decided.ballots.items() if (told := _electorate(ballot)) is not None
+        },
     )
 
 
 @router.get("/rates")
 def rates(session: Transaction, now: Now) -> RatesInForceOut:
-    """The payout rates in force, those coming with the next epoch, and what decided each."""
-    current, coming = service.decided_rates(session, now)
-    changes = coming.in_force.rates_version != current.in_force.rates_version
-    return RatesInForceOut(in_force=_rates(current), coming=_rates(coming) if changes else None)
+    """The terms in force, those coming with the next epoch, and what decided each."""
+    current, coming = service.decided_terms(session, now)
+    changes = coming.in_force.versions != current.in_force.versions
+    return RatesInForceOut(in_force=_terms(current), coming=_terms(coming) if changes else None)

@@ -33,6 +33,7 @@ GAUGES: dict[str, tuple[str, str | None]] = {
     "streamcoop_chain_head_block": ("Number of the newest block the node knows.", None),
     "streamcoop_chain_head_age_seconds": ("Age of that block by the clock on the wall.", None),
     "streamcoop_chain_work": ("Work that waits for the chain.", "kind"),
+    "streamcoop_register_differences": ("Where the membership contract and the members here do not agree.", None),
     "streamcoop_anchors_oldest_age_seconds": ("How long the oldest epoch waits to be anchored for good.", None),
     "streamcoop_log_batches_waiting": ("Batches of the shared log that have ended and are not published.", None),
     "streamcoop_log_oldest_age_seconds": ("How long the earliest of them has waited.", None),
@@ -80,6 +81,7 @@ def _tell_database(told: Figures, standing: Standing, at: datetime) -> None:
         "streamcoop_epoch_first_open": epochs.first_open,
         "streamcoop_epoch_close_overdue_seconds": _seconds(epochs.overdue),
         "streamcoop_late_tracks": epochs.late_tracks,
+        "streamcoop_register_differences": standing.register_differences,
         "streamcoop_anchors_oldest_age_seconds": _seconds(standing.oldest_anchor),
         "streamcoop_log_batches_waiting": standing.log_batches,
         "streamcoop_log_oldest_age_seconds": _seconds(standing.oldest_log_batch),
@@ -97,8 +99,8 @@ def _tell_database(told: Figures, standing: Standing, at: datetime) -> None:
         single["streamcoop_books_checked_timestamp_seconds"] = books.ended_at.timestamp()
     told.update({name: {"": float(value)} for name, value in single.items()})
     told["streamcoop_chain_work"] = {
-        "admissions": standing.admissions,
-        "admissions-held-up": standing.admissions_held_up,
+        "orders": standing.orders,
+        "orders-held-up": standing.orders_held_up,
         "ballots": standing.ballots_waiting,
         "anchors": standing.anchors,
     }

@@ -24,7 +24,8 @@ from streamcoop.adapters.objects import open_store
 from streamcoop.anchoring import service as anchoring
 from streamcoop.catalogue import rendering
 from streamcoop.database import with_driver
-from streamcoop.governance import service as governance
+from streamcoop.governance import counting, electorate
+from streamcoop.membership import reconciling
 from streamcoop.membership import service as membership
 from streamcoop.operations import books_check, broker
 from streamcoop.payouts import service as payouts
@@ -72,8 +73,9 @@ class Standing:
     unsettled_plays: int
     settling_lag: timedelta
     epochs: Epochs
-    admissions: int
-    admissions_held_up: int
+    orders: int
+    orders_held_up: int
+    register_differences: int
     ballots_waiting: int
     anchors: int
     oldest_anchor: timedelta
@@ -172,7 +174,7 @@ def standing(conn: Connection, configured: Settings, now: datetime) -> Standing:
     """What the database tells of the service."""
     count, oldest = settling.unsettled(conn)
     with Session(conn) as session:
-        admissions, held_up = membership.waiting(session)
+        orders, held_up = membership.waiting(session)
         # Where no contract is named, anchors wait for one, and nothing is amiss.
         anchors, intended_at = anchoring.waiting(session) if configured.anchor_contract else (0, None)
         # Nor where nobody signs the log.
@@ -184,9 +186,10 @@ def standing(conn: Connection, configured: Settings, now: datetime) -> Standing:
             unsettled_plays=count,
             settling_lag=now - oldest if oldest else timedelta(),
             epochs=_epochs(conn, now),
-            admissions=admissions,
-            admissions_held_up=held_up,
-            ballots_waiting=len(governance.in_preparation(session)) + len(governance.due(session, now)),
+            orders=orders,
+            orders_held_up=held_up,
+            register_differences=reconciling.count(session),
+            ballots_waiting=len(electorate.in_preparation(session)) + len(counting.due(session, now)),
             anchors=anchors,
             oldest_anchor=now - intended_at if intended_at else timedelta(),
             log_batches=told.count,

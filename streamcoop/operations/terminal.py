@@ -108,7 +108,9 @@ def _database(standing: Standing, minute: LastMinute | Away, at: datetime) -> li
         else f"{minute.recorded:,} recorded in the last minute, {minute.settled:,} of them settled"
     )
     lag = f"{standing.unsettled_plays:,} plays wait, the oldest for {_span(standing.settling_lag)}"
-    admissions = f"{standing.admissions:,} admissions, {standing.admissions_held_up:,} of them held up"
+    orders = f"{standing.orders:,} orders to the registrar, {standing.orders_held_up:,} of them held up"
+    differences = standing.register_differences
+    register = f"; {differences:,} DIFFERENCES from the contract" if differences else ""
     return [
         Line("plays", plays),
         _judged(
@@ -126,8 +128,8 @@ def _database(standing: Standing, minute: LastMinute | Away, at: datetime) -> li
         ),
         _judged(
             "members",
-            f"{admissions}; {standing.ballots_waiting:,} ballots wait for the chain",
-            not standing.admissions_held_up,
+            f"{orders}; {standing.ballots_waiting:,} ballots wait for the chain{register}",
+            not standing.orders_held_up and not differences,
         ),
         _judged(
             "anchors",

@@ -17,7 +17,6 @@ from streamcoop.payouts import service
 from streamcoop.payouts.models import Payout
 from streamcoop.payouts.schemas import Destination, NewRun, PayoutOut, RunOut
 from streamcoop.problems import answers
-from streamcoop.settings import settings
 
 router = APIRouter(prefix="/api/v1", tags=["payouts"])
 _PERSONAL = (NotSignedIn, NotPermitted)
@@ -61,9 +60,10 @@ def set_destination(wanted: Destination, payee: RoyaltyPayee, session: Transacti
 
 @router.post("/treasury/payout-runs", status_code=201, responses=answers(*_PERSONAL))
 def plan(new: NewRun, treasurer: Treasurer, session: Transaction, founding: Founded, now: Now) -> RunOut:
-    """Plan payouts for all payees who have reached the threshold. Safe to send again with the same request id."""
-    threshold_minor = settings().payout_threshold_minor
-    run = service.plan(session, founding, new.request_id, threshold_minor, treasurer.user_id, now)
+    """Plan payouts for all payees who have reached the minimum, or for one alone. Safe to send again with the same
+    request id.
+    """
+    run = service.plan(session, founding, new.request_id, treasurer.user_id, now, new.payee)
     payouts = _out(session, founding, service.payouts_of_run(session, run.id))
     return RunOut(id=run.id, planned_at=run.planned_at, payouts=payouts)
 

@@ -18,9 +18,10 @@ class Destination(Payload):
 
 
 class NewRun(Payload):
-    """Plan payouts for all payees who have reached the threshold. `request_id` makes it safe to send again."""
+    """Plan payouts for all payees who have reached the minimum. `request_id` makes it safe to send again."""
 
     request_id: UUID
+    payee: UUID | None = Field(default=None, description="For her alone, and below the minimum too.")
 
 
 class PayoutOut(BaseModel):

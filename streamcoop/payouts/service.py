@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from ledger import accounts
 from ledger.errors import DomainError
 from ledger.ids import new_id
-from ledger.store import posting
+from ledger.store import posting, terms
 from ledger.store.batches import open_batch
 from ledger.store.posting import Transfer
 from ledger.store.terms import Founding
@@ -41,7 +41,8 @@ register({PayoutNotSent: HTTPStatus.CONFLICT, PayoutSettled: HTTPStatus.CONFLICT
 _DUE = text("""
     select a.owner as payee, a.balance_micro, d.destination from ledger.account a
       join coop.payout_destination d on d.payee = a.owner
-     where a.kind = 'royalty' and a.balance_micro >= :threshold_micro
+     where a.kind = 'royalty' and a.balance_micro >= :minimum_micro
+       and (cast(:payee as uuid) is null or a.owner = :payee)
        and not exists (select from coop.payout p where p.payee = a.owner and p.state in ('planned', 'sent'))
      order by a.owner limit :payees
 """)
@@ -59,9 +60,10 @@ def destination(session: Session, payee: UUID) -> str | None:
 
 
 def plan(
-    session: Session, founding: Founding, run_id: UUID, threshold_minor: int, planned_by: UUID, now: datetime
+    session: Session, founding: Founding, run_id: UUID, planned_by: UUID, now: datetime, payee: UUID | None = None
 ) -> PayoutRun:
-    """Reserve whole minor units for every payee from the threshold up; what is left stays hers.
+    """Reserve whole minor units for every payee from the minimum in force up, or for one alone, however little is hers:
+    whoever leaves need not wait for the minimum. What is left stays hers.
 
     The same run again is answered alike.
     """
@@ -72,7 +74,9 @@ def plan(
     run = PayoutRun(id=run_id, planned_by=planned_by, planned_at=now)
     session.add(run)
     session.flush()
-    about = {"threshold_micro": max(threshold_minor, 1) * founding.minor_micro, "payees": PAYEES_A_RUN_MAX}
+    rules = terms.in_force(session.connection(), founding, founding.calendar.epoch_at(now)).rules
+    minimum_minor = rules.payout_minimum_minor if payee is None else 1
+    about = {"minimum_micro": minimum_minor * founding.minor_micro, "payee": payee, "payees": PAYEES_A_RUN_MAX}
     payouts = [
         Payout(
             id=new_id(),

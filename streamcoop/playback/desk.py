@@ -36,16 +36,18 @@ QUOTED_MAX = 500
 # At shutdown: what still waits is a few batches.
 DRAIN_S_MAX = 5.0
 RECORDED_KEPT_MAX = 100_000
-TARIFFS_KEPT_MAX = 240
+EPOCHS_KEPT_MAX = 240
 
 _FOUNDING = """
-    select credit_price_micro, currency, minor_digits, epoch_seconds, first_epoch, listen_ms_max, free_extra_ms,
-           token_ms_min
+    select credit_price_micro, currency, minor_digits, epoch_seconds, first_epoch, free_extra_ms, token_ms_min
       from ledger.founding
 """
-_TARIFF = """
-    select first_price_micro, plays from ledger.tariff where effective_epoch <= %s
-     order by effective_epoch desc, version desc limit 1
+_TERMS = """
+    select tariff.first_price_micro, tariff.plays, rules.listen_ms_max
+      from (select * from ledger.tariff where effective_epoch <= %(epoch)s
+             order by effective_epoch desc, version desc limit 1) as tariff,
+           (select * from ledger.rules where effective_epoch <= %(epoch)s
+             order by effective_epoch desc, version desc limit 1) as rules
 """
 _RECORDED = "select from ledger.play where id = %s"
 
@@ -58,13 +60,20 @@ class Quoted:
     standing: Standing
 
 
+@dataclass(frozen=True, slots=True)
+class EpochTerms:
+    """What plays that are opened in an epoch go by."""
+
+    tariff: Tariff
+    rule: Rule
+
+
 class PlaybackDesk:
     """Owns the gathering of claims and quotes, and a process's memory of what cannot change.
 
     An entry of `recorded` is a fact that is durable; a claim whose requester went away is recorded all the same.
     """
 
-    rule: Rule
     calendar: Calendar
     credit_price: CreditPrice
     currency: str
@@ -75,14 +84,14 @@ class PlaybackDesk:
         self._claims = Gathering(self._record, recording.BATCH_MAX, LANES)
         self._quotes = Gathering(self._look, QUOTED_MAX)
         self._recorded: OrderedDict[UUID, None] = OrderedDict()
-        self._tariffs: OrderedDict[int, Tariff] = OrderedDict()
+        self._terms: OrderedDict[int, EpochTerms] = OrderedDict()
 
     async def __aenter__(self) -> Self:
         async with self.pool.connection() as conn, conn.cursor(row_factory=dict_row) as cursor:
             founding = await (await cursor.execute(_FOUNDING)).fetchone()
         if founding is None:
             raise RuntimeError("no co-op is founded in this database: run `streamcoop found`")
-        self.rule = Rule(founding["listen_ms_max"], founding["free_extra_ms"], founding["token_ms_min"])
+        self._free_extra_ms, self._token_ms_min = founding["free_extra_ms"], founding["token_ms_min"]
         self.calendar = Calendar(founding["epoch_seconds"], founding["first_epoch"])
         self.credit_price = CreditPrice(founding["credit_price_micro"])
         self.currency = founding["currency"]
@@ -93,17 +102,22 @@ class PlaybackDesk:
         await self._claims.drain(DRAIN_S_MAX)
         await self._quotes.drain(DRAIN_S_MAX)
 
-    async def tariff_in(self, epoch: int) -> Tariff:
-        """The tariff of an epoch that has begun; such a one never changes, so it is read once."""
-        if epoch not in self._tariffs:
+    async def terms_in(self, epoch: int) -> EpochTerms:
+        """The terms of an epoch that has begun; such never change, so they are read once."""
+        if epoch not in self._terms:
             async with self.pool.connection() as conn:
-                row = await (await conn.execute(_TARIFF, (epoch,))).fetchone()
+                row = await (await conn.execute(_TERMS, {"epoch": epoch})).fetchone()
             if row is None:
-                raise LookupError(f"no tariff in epoch {epoch}")
-            self._tariffs[epoch] = Tariff(*row)
-            while len(self._tariffs) > TARIFFS_KEPT_MAX:
-                self._tariffs.popitem(last=False)
-        return self._tariffs[epoch]
+                raise LookupError(f"no terms in epoch {epoch}")
+            first_price_micro, plays, listen_ms_max = row
+            rule = Rule(listen_ms_max, self._free_extra_ms, self._token_ms_min)
+            self._terms[epoch] = EpochTerms(Tariff(first_price_micro, plays), rule)
+            while len(self._terms) > EPOCHS_KEPT_MAX:
+                self._terms.popitem(last=False)
+        return self._terms[epoch]
+
+    def _tariff_in(self, epoch: int) -> Tariff:
+        return self._terms[epoch].tariff
 
     def is_recorded(self, play_id: UUID) -> bool:
         """Whether this process knows that the play is recorded. False proves nothing."""
@@ -118,7 +132,7 @@ class PlaybackDesk:
 
     async def record(self, claim: Claim) -> Outcome:
         """Record a claim together with whatever else waits; returns once it is durable, or refused."""
-        await self.tariff_in(claim.epoch)
+        await self.terms_in(claim.epoch)
         return await self._claims.ask(claim)
 
     async def quoted(self, listener_id: UUID, track_id: UUID, epoch: int) -> Quoted:
@@ -151,13 +165,13 @@ class PlaybackDesk:
         """What becomes of the claims. Once, a connection that turns out to be dead is replaced by another."""
         async with self.pool.connection() as conn:
             try:
-                return await recording.record(conn, claims, self._tariffs.__getitem__, now())
+                return await recording.record(conn, claims, self._tariff_in, now())
             except OperationalError:
                 if not conn.broken:
                     raise
         # Whatever was recorded all the same is answered as it was.
         async with self.pool.connection() as conn:
-            return await recording.record(conn, claims, self._tariffs.__getitem__, now())
+            return await recording.record(conn, claims, self._tariff_in, now())
 
     async def _look(self, asked: list[tuple[UUID, UUID, int]]) -> list[Quoted]:
         pairs = {(listener_id, track_id) for listener_id, track_id, _ in asked}

@@ -126,7 +126,7 @@ async def open_play(request: Request) -> Response:
     listener, desk = await hot_listener(request), _desk(request)
     wanted = await _body(request, OpenPlay)
     opened = await service.open_play(desk, listener, wanted.track_id, wanted.kind, wanted.codec, now())
-    token, track, rule = opened.token, opened.track, desk.rule
+    token, track, rule = opened.token, opened.track, opened.rule
     told = PlayOut(
         play_id=token.play_id,
         play_token=opened.sealed,
@@ -264,7 +264,7 @@ async def original(track_id: UUID, listener: Listener, request: Request, range_h
     """Download the original of a track you own, byte for byte as its artist uploaded it."""
     desk, at = _desk(request), now()
     epoch = desk.calendar.epoch_at(at)
-    tariff = await desk.tariff_in(epoch)
+    tariff = (await desk.terms_in(epoch)).tariff
     quoted = await desk.quoted(listener.user_id, track_id, epoch)
     track, standing = service.found_track(quoted.track, listener), quoted.standing
     if track.artist_owner_id != listener.user_id and not tariff.owns(standing.progress[track_id]):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The co-op's listening rule, in milliseconds."""
+    """The listening rule of an epoch, in milliseconds: members vote on `listen_ms_max`."""
 
     listen_ms_max: int
     free_extra_ms: int

@@ -94,6 +94,7 @@ class Opened:
     track: Playable
     progress: Progress
     tariff: Tariff
+    rule: Rule
     left_micro: int
     refused: Refused | None
 
@@ -115,7 +116,8 @@ async def open_play(
     """Open a play or a buy-out: mint its id and promise its price. Writes nothing."""
     play_id = new_id()
     epoch = desk.calendar.epoch_at(now)
-    tariff = await desk.tariff_in(epoch)
+    terms = await desk.terms_in(epoch)
+    tariff, rule = terms.tariff, terms.rule
     quoted = await desk.quoted(listener.user_id, track_id, epoch)
     track, standing = found_track(quoted.track, listener), quoted.standing
     progress = standing.progress[track_id]
@@ -137,11 +139,12 @@ async def open_play(
         session_id=listener.session_id,
         track_id=track_id,
         price_micro=price_micro,
-        expires_ms=_ms(now) + desk.rule.token_ms(track.duration_ms),
-        meter=_meter(desk.rule, track, track.renditions[codec]),
+        expires_ms=_ms(now) + rule.token_ms(track.duration_ms),
+        meter=_meter(rule, track, track.renditions[codec]),
     )
     refused = None if free else _refusal(token, desk, standing, tariff)
-    return Opened(token, seal(token, desk.secret_key), track, progress, tariff, tariff.left_micro(progress), refused)
+    sealed, left_micro = seal(token, desk.secret_key), tariff.left_micro(progress)
+    return Opened(token, sealed, track, progress, tariff, rule, left_micro, refused)
 
 
 def _meter(rule: Rule, track: Playable, rendition: PlayableRendition) -> Meter:

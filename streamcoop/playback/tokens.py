@@ -54,7 +54,7 @@ register({PlayTokenRefused: HTTPStatus.FORBIDDEN, PlayTokenExpired: HTTPStatus.G
 class PlayToken:
     """What was promised when a play was opened. `price_micro` = 0: not metered (owned, or the listener's own).
 
-    `meter` measures the rendition of `codec`: it never changes, nor does the rule.
+    `meter` measures the rendition of `codec`, which never changes, by the listening rule of the epoch of the opening.
     """
 
     kind: Kind

@@ -169,5 +169,5 @@ def epoch(session: Session, founding: Founding, number: int, now: datetime) -> E
         royalties_micro=int(totals.artists),
         funds=parts["funds"],
         artist_share_bp=in_force.terms.rates.artist_share_bp,
-        rates_decided_by=in_force.rates_decided_by,
+        rates_decided_by=in_force.decided_by["rates"],
     )

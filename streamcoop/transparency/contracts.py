@@ -5,6 +5,7 @@ from __future__ import annotations
 from streamcoop.adapters.anchors import Anchors
 from streamcoop.adapters.chain import ChainUnavailable, CoopContract
 from streamcoop.adapters.members import Membership
+from streamcoop.adapters.rate_registry import RateRegistry
 from streamcoop.settings import Settings
 
 
@@ -16,6 +17,7 @@ def chain_facts(settings: Settings) -> tuple[list[tuple[str, str]], list[str]]:
     contracts: dict[str, tuple[str | None, type[CoopContract]]] = {
         "membership": (settings.membership_contract, Membership),
         "anchor": (settings.anchor_contract, Anchors),
+        "rate_registry": (settings.rate_registry, RateRegistry),
     }
     facts: dict[str, str] = {} if settings.chain_id is None else {"chain_id": str(settings.chain_id)}
     unanswered: list[str] = []

@@ -11,6 +11,7 @@ from ledger import entries, founding
 from ledger.errors import DomainError, NoteRefused
 from ledger.founding import FoundingNote, Predecessor
 from ledger.note import NOTE_BYTES_MAX, KeyType, Note, SigningKey, VerifierKey, verified
+from ledger.store import terms
 from streamcoop.adapters.objects import ObjectConflict, ObjectMissing, ObjectStore, read_whole
 from streamcoop.settings import Settings
 from streamcoop.transparency import files, naming, places
@@ -40,18 +41,16 @@ class Trusted:
     witnesses_needed: int
 
 
-def write(
-    session: Session, settings: Settings, trusted: Trusted, constitution: str, chain: Sequence[tuple[str, str]]
-) -> str:
+def write(session: Session, settings: Settings, trusted: Trusted, chain: Sequence[tuple[str, str]]) -> str:
     """A founding note with the signatures of the log's keys; the founders' are still to come.
 
-    `constitution` is its SHA-256 in hexadecimal, or empty. Raises LogNotSigned and NoteRefused.
+    Raises LogNotSigned and NoteRefused.
     """
     origin = naming.origin(session, settings)
     own = signing_keys(settings, origin)
     if not own:
         raise LogNotSigned
-    return written(own, trusted, constitution, chain)
+    return written(own, trusted, terms.founding(session.connection()).constitution.hash, chain)
 
 
 def written(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 
 from ledger.founding import PATH, draft, pin
 from ledger.note import NOTE_BYTES_MAX, VerifierKey
+from ledger.store import terms
 from ledger.witness import parse_witnesses
 from streamcoop.adapters.objects import open_store, read_whole
 from streamcoop.clock import now
@@ -21,7 +21,6 @@ from streamcoop.transparency import continuing, files, founding, key_files, plac
 from streamcoop.transparency.founding import Trusted
 from streamcoop.transparency.terminal import FILE, NEW_FILE, Key, read, refusals_told
 
-CONSTITUTION_BYTES_MAX = 64 << 20
 QR_SCALE = 8
 
 
@@ -32,7 +31,6 @@ _NAMED = (
     click.option("--founder", "founders", type=Key(), multiple=True, help="Who signs the note; may be repeated."),
     click.option("--witness", "witnesses", type=Key(), multiple=True, help="Else those of STREAMCOOP_LOG_WITNESSES."),
     click.option("--witnesses-needed", type=click.IntRange(0), help="Else STREAMCOOP_LOG_WITNESSES_NEEDED."),
-    click.option("--constitution", type=FILE, help="The co-op's constitution: the note tells its SHA-256."),
     click.option("-o", "--output", required=True, type=NEW_FILE, help="The file to be made."),
 )
 
@@ -51,16 +49,15 @@ def founding_command(
     founders: tuple[VerifierKey, ...],
     witnesses: tuple[VerifierKey, ...],
     witnesses_needed: int | None,
-    constitution: Path | None,
     output: Path,
 ) -> None:
     """Write the founding note, signed by the log's keys and by no founder yet."""
     configured = settings()
     trusted = _trusted(configured, founders, officers, witnesses, witnesses_needed)
     with refusals_told():
-        digest, chain = _digest(constitution), _chain_facts(configured)
+        chain = _chain_facts(configured)
         with transaction() as session:
-            note = founding.write(session, configured, trusted, digest, chain)
+            note = founding.write(session, configured, trusted, chain)
         _write_new(output, note)
     click.echo(f"{output} is to be signed by {len(founders)} founders: streamcoop log sign-founding {output}", err=True)
 
@@ -76,10 +73,6 @@ def _trusted(
         witnesses = tuple(key for one in parse_witnesses(configured.log_witnesses) for key in one.keys)
     needed = configured.log_witnesses_needed if witnesses_needed is None else witnesses_needed
     return Trusted(founders, officers, witnesses, needed)
-
-
-def _digest(constitution: Path | None) -> str:
-    return "" if constitution is None else hashlib.sha256(read(constitution, CONSTITUTION_BYTES_MAX)).hexdigest()
 
 
 def _write_new(file: Path, text: str) -> None:
@@ -177,7 +170,6 @@ def continue_as(
     founders: tuple[VerifierKey, ...],
     witnesses: tuple[VerifierKey, ...],
     witnesses_needed: int | None,
-    constitution: Path | None,
     output: Path,
 ) -> None:
     """Write the founding note of a new log, ORIGIN, that goes on from where this one's key was stolen.
@@ -188,11 +180,12 @@ def continue_as(
     trusted = _trusted(configured, founders, officers, witnesses, witnesses_needed)
     with refusals_told():
         given = [read(file, NOTE_BYTES_MAX) for file in heads]
-        digest, chain = _digest(constitution), _chain_facts(configured)
+        chain = _chain_facts(configured)
         with transaction() as session:
+            constitution = terms.founding(session.connection()).constitution.hash
             last = continuing.last_good_head(session, open_store(configured), configured, given)
         own = continuing.new_keys(origin, key_files.secret_once(new_key_file))
-        _write_new(output, founding.written(own, trusted, digest, chain, last.predecessor))
+        _write_new(output, founding.written(own, trusted, constitution, chain, last.predecessor))
     needed = last.predecessor.founding.witnesses_needed
     click.echo(f"{last.predecessor.head.origin} ended at {last.predecessor.head.size:,} entries.", err=True)
     if not needed:

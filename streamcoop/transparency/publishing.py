@@ -31,7 +31,7 @@ from ledger.tiles import Edge, Tile, read_edge
 from streamcoop.adapters.objects import ObjectConflict, ObjectMissing, ObjectStore
 from streamcoop.anchoring import service as anchoring
 from streamcoop.catalogue import lookup
-from streamcoop.governance import service as governance
+from streamcoop.governance import counting
 from streamcoop.transparency import files
 from streamcoop.transparency.keys import Keyring
 from streamcoop.transparency.sealing import seal
@@ -212,7 +212,7 @@ def _built(
         conn.execute(text("set transaction read only"))
         # A day of plays is sorted and read for longer than a statement of ours usually may take.
         conn.execute(text("set local statement_timeout = 0"))
-        ballots = governance.told_in(conn, batch.number)
+        ballots = counting.told_in(conn, batch.number)
         for told in entries_of(conn, batch, writer.named, ballots):
             if told.track_id is not None:
                 count = len(told.leaves) // LEAF.size

@@ -124,7 +124,8 @@ def grant(
     # Two grants at once to the same member must see each other; the community fund's row serialises all of them.
     conn.execute(text("select from ledger.account where code = 'coop:community' for no key update"))
     repeated = conn.scalar(text("select true from ledger.posting where key = :key"), {"key": request_id})
-    limit_micro = grant_limit_micro(*_received(conn, listener_id))
+    ceiling_bp = founding.constitution.parameters["artist_share_bp"].highest
+    limit_micro = grant_limit_micro(*_received(conn, listener_id), ceiling_bp)
     if not repeated and credits_micro > limit_micro:
         raise GrantBeyondLimit(field="credits_micro", limit_micro=limit_micro)
     money_micro = founding.credit_price.value_micro(credits_micro)

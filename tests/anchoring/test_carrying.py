@@ -16,7 +16,8 @@ from streamcoop.anchoring.service import RETRY_AFTER
 from streamcoop.settings import settings
 from tests.anchoring.conftest import FIRST, Anchorage, Head
 from tests.embedded.chain_process import LOG_ORIGIN
-from tests.membership.test_admitting import failed_receipt
+from tests.membership.node import failed_receipt
+from tests.officers import approved
 
 WORKERS = 4
 HEAD = Head()
@@ -202,9 +203,10 @@ def test_admissions_and_anchors_share_the_registrars_nonces(anchorage: Anchorage
     admissions = [coop.admitting()[1] for _ in range(2)]
     anchorage.intend(HEAD)
     # All are signed before any is sent.
-    coop.worker.intend(coop.worker.registrar(), admissions[0])
+    registrar = coop.register.registrar()
+    coop.register.intend(registrar, coop.order(admissions[0]).id)
     anchorage.worker.intend(anchorage.connected(), FIRST)
-    coop.worker.intend(coop.worker.registrar(), admissions[1])
+    coop.register.intend(registrar, coop.order(admissions[1]).id)
     statement = "select count(distinct nonce) as nonces, max(nonce) - min(nonce) as apart from coop.chain_transaction"
     assert tuple(coop.row(statement)) == (3, 2)
 
@@ -221,7 +223,7 @@ def test_a_nonce_that_an_admission_elsewhere_has_used(anchorage: Anchorage) -> N
     anchorage.intend(HEAD)
     anchorage.worker.intend(anchorage.connected(), FIRST)
     elsewhere = anchorage.coop.chain()
-    elsewhere.broadcast(elsewhere.build_admission(anchorage.coop.registrar.address, MemberClass.WORKER).raw)
+    elsewhere.broadcast(approved(elsewhere, anchorage.coop.registrar.address, MemberClass.WORKER).raw)
 
     anchorage.sweep()
     assert anchorage.stored().state == "failed"

@@ -32,10 +32,13 @@ from streamcoop.embedded.plan import source_root
 from streamcoop.embedded.temporary import Service, running_service
 from streamcoop.settings import PREFIX
 from streamcoop.witness import service as witness
+from tests.membership.authenticator import Authenticator
 from tests.whole_service import (
     PASSWORD,
     READY_S_MAX,
     SETTINGS,
+    a_passkey,
+    admit,
     draft_of,
     operator_of,
     piece,
@@ -70,6 +73,12 @@ NOT_ALLOWED = {
 }
 # None is made here, because it takes a month's royalties. That it is not found is told only to those who may look.
 NEVER_THERE = ("{payout_id}", "/wallet/lines/{epoch}")
+
+SOMEBODY = "0x52908400098527886E0F7030069857D2E4169EE7"
+NO_SIGNATURE = "0x" + "11" * 65
+A_BALLOT = {"title": "The artists' share", "parameters": ["artist_share_bp"], "open_for_seconds": 3600}
+A_VOTE = {"artist_share_bp": 7_500}
+FAR_OFF = 4_102_444_800
 
 WITNESSED_LOG = SigningKey("coop.example/log", KeyType.ED25519, bytes(SEED_BYTES))
 EMPTY_LOG = signed(str(Checkpoint(WITNESSED_LOG.name, 0, EMPTY_ROOT)), [WITNESSED_LOG], 0)
@@ -117,6 +126,7 @@ class Owner:
     things: dict[str, str] = field(default_factory=dict)
     token: str = ""
     """With every scope, made while the account had every role."""
+    authenticator: Authenticator = field(default_factory=Authenticator)
 
 
 @dataclass
@@ -184,6 +194,7 @@ def an_owner(service: Service, operator: Person, bystander: Person, name: str, f
         "split_id": split["id"],
         "member_id": member["id"],
     }
+    owner.things["passkey_id"], owner.authenticator = a_passkey(service, someone)
     owner.token = someone.post("/api/v1/me/tokens", {"name": "all", "scopes": list(SCOPES)})["secret"]
     return owner
 
@@ -212,7 +223,7 @@ def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
         operator, bystander = operator_of(service), somebody(service, "Bystander").join()
         owners = [an_owner(service, operator, bystander, name, folder) for name in ("Everything", "Stranger", *ROLES)]
         everything, stranger, *of_role = owners
-        common = a_common_world(operator, bystander, everything, stranger, folder)
+        common = a_common_world(service, operator, bystander, everything, stranger, folder)
         for owner in owners:
             # Her own music costs the stranger nothing: a play of the bystander's is another's, too.
             listener = bystander if owner is stranger else owner.person
@@ -225,7 +236,12 @@ def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
         clients: list[httpx.Client] = []
         by_role = dict(zip(ROLES, of_role, strict=True))
         yield Realm(service, operator, everything, stranger, by_role, bystander, common, clients)
-        for client in [*clients, operator.http, bystander.http, *(owner.person.http for owner in owners)]:
+        for client in [
+            *clients,
+            operator.http,
+            bystander.http,
+            *(owner.person.http for owner in owners),
+        ]:
             client.close()
 
 
@@ -239,15 +255,17 @@ def engine_of(service: Service) -> Iterator[Engine]:
         engine.dispose()
 
 
-def a_common_world(operator: Person, bystander: Person, member: Owner, stranger: Owner, folder: Path) -> dict[str, str]:
+def a_common_world(
+    service: Service, operator: Person, bystander: Person, member: Owner, stranger: Owner, folder: Path
+) -> dict[str, str]:
     """What belongs to no one account: a published track, an open ballot with one member, a payout run, an epoch."""
     track = published_track(stranger.person, folder)
     release = str(stranger.person.get(f"/api/v1/tracks/{track}")["release_id"])
     assert stranger.person.http.put(f"/api/v1/releases/{release}/artwork", content=a_picture()).status_code == 204
     until(lambda: operator.http.get("/log/checkpoint").is_success or None, "a log", READY_S_MAX)
-    operator.post(f"/api/v1/members/{member.things['member_id']}/admit")
+    admit(service, member.things["member_id"])
     until(lambda: member.person.get("/api/v1/membership")["state"] == "member" or None, "a member", READY_S_MAX)
-    ballot = operator.post("/api/v1/ballots", {"title": "The artists' share", "closes_in_seconds": 3600})["id"]
+    ballot = member.person.post("/api/v1/ballots", A_BALLOT)["id"]
     until(lambda: member.person.get(f"/api/v1/ballots/{ballot}")["state"] == "open" or None, "a ballot", READY_S_MAX)
     return {
         "published_track": track,
@@ -330,8 +348,35 @@ def bodies(realm: Realm, caller: Caller, things: dict[str, str]) -> dict[Route, 
         ("POST", f"{api}/holds"): {"track_id": realm.common["published_track"], "reason": "rights in dispute"},
         ("PUT", f"{api}/royalties/payout-destination"): {"destination": "DE02 1203 0000 0000 2020 51"},
         ("POST", f"{api}/membership"): {"member_class": "listener"},
-        ("POST", f"{api}/ballots"): {"title": "Another", "closes_in_seconds": 3600},
-        ("POST", f"{api}/ballots/{{ballot_id}}/votes"): {"value": 7_500},
+        ("POST", f"{api}/membership/wallet/challenge"): {"address": SOMEBODY},
+        ("POST", f"{api}/membership/wallet"): {
+            "password": PASSWORD,
+            "address": SOMEBODY,
+            "nonce": 0,
+            "deadline": 0,
+            "signature": NO_SIGNATURE,
+        },
+        ("POST", f"{api}/membership/delegation"): {
+            "to": SOMEBODY,
+            "nonce": 0,
+            "expiry": 0,
+            "signature": NO_SIGNATURE,
+        },
+        ("POST", f"{api}/membership/key/export"): {"password": PASSWORD},
+        ("POST", f"{api}/passkeys/options"): {"password": PASSWORD},
+        ("POST", f"{api}/passkeys"): {"name": "phone", "credential": {}},
+        ("POST", f"{api}/members/{{member_id}}/class"): {"member_class": "worker"},
+        ("POST", f"{api}/members/{{member_id}}/share"): {"request_id": str(uuid4())},
+        ("POST", f"{api}/members/{{member_id}}/share/refund"): {"request_id": str(uuid4())},
+        ("POST", f"{api}/ballots"): A_BALLOT | {"parameters": ["motion"]},
+        ("POST", f"{api}/ballots/{{ballot_id}}/comments"): {"text": "Why?"},
+        ("POST", f"{api}/ballots/{{ballot_id}}/votes/draft"): {"values": A_VOTE},
+        ("POST", f"{api}/ballots/{{ballot_id}}/votes"): {
+            "values": A_VOTE,
+            "nonce": 1,
+            "deadline": FAR_OFF,
+            "signature": NO_SIGNATURE,
+        },
         # The empty tree is cosigned however often it is asked for.
         ("POST", "/witness/add-checkpoint"): f"old 0\n\n{EMPTY_LOG}".encode(),
     }
@@ -340,6 +385,8 @@ def bodies(realm: Realm, caller: Caller, things: dict[str, str]) -> dict[Route, 
 QUERIES: dict[str, dict[str, str]] = {
     "/api/v1/wallet/statement": {"month": "2026-01"},
     "/api/v1/wallet/statement.csv": {"month": "2026-01"},
+    "/api/v1/membership/wallet/typed-data": {"address": SOMEBODY},
+    "/api/v1/membership/delegation/typed-data": {"to": SOMEBODY},
     "/api/v1/wallet/balance": {"at": "2026-01-01T00:00:00Z"},
 }
 
@@ -464,9 +511,9 @@ def test_a_role_may_do_what_the_table_says(realm: Realm, role: str, by: str, sub
             allowed = row.cells[role] == "yes" and not (by == "token" and row.scope == "session")
             if allowed:
                 require_allowed(answer, row)
-            elif row.cells[role] == "members":
+            elif row.cells[role] == "members" and not (by == "token" and row.scope == "session"):
                 # She has applied and is not admitted.
-                require_refused(answer, 403, "no-vote-in-this-ballot")
+                require_refused(answer, 403, "no-vote-in-this-ballot" if "/votes" in row.path else "members-only")
             else:
                 require_refused(answer, 403, "not-permitted")
 
@@ -511,8 +558,12 @@ def test_what_is_anothers_is_refused_to_whoever_has_every_right_of_her_own(
 
 
 def test_a_member_may_vote_and_whoever_never_applied_may_not(realm: Realm) -> None:
-    (row,) = [row for row in ROWS if "members" in row.cells.values()]
-    assert ask(realm, realm.session(realm.everything), row).status_code == 201
+    (row,) = [row for row in ROWS if row.label == "POST /api/v1/ballots/{ballot_id}/votes"]
+    member, path = realm.session(realm.everything), f"/api/v1/ballots/{realm.common['ballot_id']}/votes"
+    drafted = member.http.post(f"{path}/draft", json={"values": A_VOTE}).json()
+    signed = realm.everything.authenticator.signed(drafted["passkey_options"])
+    vote = {"values": A_VOTE, "nonce": drafted["nonce"], "deadline": drafted["deadline"], "assertion": signed}
+    assert member.http.post(path, json=vote).status_code == 201
     bystander = Owner(realm.bystander, realm.common["user_id"])
     require_refused(ask(realm, realm.session(bystander), row), 403, "members-only")
 

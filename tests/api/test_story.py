@@ -9,8 +9,10 @@ from uuid import uuid4
 
 from streamcoop.demo import music
 from streamcoop.demo.client import Json, Person, until
+from streamcoop.embedded.temporary import Service
 from tests.adapters import audio_files
 from tests.api.conftest import Everybody
+from tests.whole_service import a_passkey, admit
 
 WAIT_S = 90.0
 
@@ -45,7 +47,7 @@ def published(artist: Person, folder: Path) -> tuple[str, str]:
 
 
 def test_a_track_from_upload_to_payout(
-    everybody: Everybody, operator: Person, person: Callable[..., Person], tmp_path: Path
+    everybody: Everybody, service: Service, operator: Person, person: Callable[..., Person], tmp_path: Path
 ) -> None:
     artist, listener, visitor = everybody.person, person("Lestari").join(), person("Visitor")
     release, track = published(artist, tmp_path)
@@ -120,15 +122,21 @@ def test_a_track_from_upload_to_payout(
 
     # Membership and a ballot.
     applied = listener.post("/api/v1/membership", {"member_class": "listener"})
-    operator.post(f"/api/v1/members/{applied['id']}/admit")
+    admit(service, applied["id"])
     until(lambda: _state(listener.get("/api/v1/membership"), "member"), "the admission", WAIT_S)
     operator.get("/api/v1/members", state="member")
-    ballot = operator.post(
-        "/api/v1/ballots", {"title": "The artists' share", "text": "How much?", "closes_in_seconds": 2}
-    )
+    _, authenticator = a_passkey(service, listener)
+    proposal = {"title": "The artists' share", "text": "How much?", "parameters": ["artist_share_bp"]}
+    ballot = listener.post("/api/v1/ballots", proposal | {"open_for_seconds": 5})
     ballot_path = f"/api/v1/ballots/{ballot['id']}"
-    until(lambda: _state(listener.get(ballot_path), "open"), "the weights", WAIT_S)
-    listener.post(f"{ballot_path}/votes", {"value": 7_500})
+    listener.post(f"{ballot_path}/comments", {"text": "More than that."})
+    assert visitor.get(f"{ballot_path}/comments")["items"]
+    until(lambda: _state(listener.get(ballot_path), "open"), "the electorate", WAIT_S)
+    values = {"values": {"artist_share_bp": 7_500}}
+    drafted = listener.post(f"{ballot_path}/votes/draft", values)
+    signed = {"nonce": drafted["nonce"], "deadline": drafted["deadline"]}
+    assertion = authenticator.signed(drafted["passkey_options"])
+    listener.post(f"{ballot_path}/votes", values | signed | {"assertion": assertion})
     assert visitor.http.get(f"{ballot_path}/votes").status_code == 409
     until(lambda: _state(listener.get(ballot_path), "closed"), "the ballot's close", WAIT_S)
     assert visitor.get(f"{ballot_path}/votes")["items"]

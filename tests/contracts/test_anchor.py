@@ -1,4 +1,4 @@
-"""LogAnchor on py-evm, in this process: what `ILogAnchor.sol` promises."""
+"""EpochAnchor on py-evm and on anvil: what `IEpochAnchor.sol` promises."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.contracts.stand import (
 )
 from tests.contracts.stand import web3 as web3
 
-CONTRACT_FILE = Path(__file__).resolve().parents[2] / "contracts" / "abi" / "LogAnchor.json"
+CONTRACT_FILE = Path(__file__).resolve().parents[2] / "contracts" / "abi" / "EpochAnchor.json"
 ARTIFACT = json.loads(CONTRACT_FILE.read_text(encoding="utf-8"))
 ABI = ARTIFACT["abi"]
 ORIGIN_HASH = hashlib.sha256(b"log.example/coop").digest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,12 @@ KEYS = {
     "royalty_lines",
     "books_balanced",
     "artist_share_bp",
+    "members",
+    "ballots",
+    "votes",
+    "artist_share_before_bp",
+    "artist_share_after_bp",
+    "registry_agrees",
     "weights_read_from_contract",
     "log_size",
     "log_verified",
@@ -39,8 +46,12 @@ def test_the_demos_figures_add_up(service: Service, tmp_path: Path) -> None:
     file = tmp_path / "demo.json"
     command = [sys.executable, "-m", "streamcoop.cli", "demo", "--json", file, "--address", service.address]
     command += ["--operator-email", service.operator_email]
-    command += ["--operator-password-file", Places(service.data_dir).operator_password]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=DEMO_S_MAX)
+    places = Places(service.data_dir)
+    command += ["--operator-password-file", places.operator_password]
+    command += ["--second-officer-email", service.second_officer_email]
+    command += ["--second-officer-password-file", places.second_officer_password]
+    environment = os.environ | {"STREAMCOOP_DATA_DIR": str(service.data_dir)}
+    told = subprocess.run(command, capture_output=True, text=True, timeout=DEMO_S_MAX, env=environment)
     assert told.returncode == 0, told.stdout + told.stderr
     figures = json.loads(file.read_text(encoding="utf-8"))
     assert set(figures) == KEYS
@@ -54,7 +65,12 @@ def test_the_demos_figures_add_up(service: Service, tmp_path: Path) -> None:
     assert figures["royalties_micro"] > figures["coop_income_micro"] > 0
     assert figures["books_balanced"] is True
     assert figures["weights_read_from_contract"] is True
-    assert 5_000 <= figures["artist_share_bp"] <= 9_000
+    assert 5_000 <= figures["artist_share_before_bp"] < figures["artist_share_after_bp"] <= 9_000
+    assert figures["artist_share_bp"] == figures["artist_share_after_bp"]
+    assert figures["members"] >= 7, "all of the story's people are members"
+    assert figures["ballots"] >= 1
+    assert figures["votes"] == 6, "all but one vote"
+    assert figures["registry_agrees"] is True
     assert "The books balance" in told.stdout
     assert figures["log_verified"] is True, told.stdout
     assert figures["log_size"] > 20
@@ -65,14 +81,11 @@ def test_the_demos_figures_add_up(service: Service, tmp_path: Path) -> None:
 def test_a_demo_that_cannot_be_given_says_why(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "streamcoop.cli", "demo", "--address", "http://127.0.0.1:1"]
     unsaid = subprocess.run(command, capture_output=True, text=True, timeout=DEMO_S_MAX)
-    assert (unsaid.returncode, "--operator-email" in unsaid.stderr) == (2, True), unsaid.stderr
+    assert (unsaid.returncode, "--operator" in unsaid.stderr) == (2, True), unsaid.stderr
     (tmp_path / "password").write_text("whatever it is")
-    away = subprocess.run(
-        [*command, "--operator-email", "o@streamcoop.example", "--operator-password-file", tmp_path / "password"],
-        capture_output=True,
-        text=True,
-        timeout=DEMO_S_MAX,
-    )
+    for who in ("operator", "second-officer"):
+        command += [f"--{who}-email", "o@streamcoop.example", f"--{who}-password-file", str(tmp_path / "password")]
+    away = subprocess.run(command, capture_output=True, text=True, timeout=DEMO_S_MAX)
     assert away.returncode == 1
     assert "Traceback" not in away.stderr
     assert away.stderr.startswith("Error: ")

@@ -7,13 +7,17 @@ import os
 import selectors
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+
+from streamcoop.embedded.chain.founding import CONSTITUTION
+from tests.officers import OFFICERS
 
 READY_S_MAX = 30
 EXIT_S_MAX = 10
@@ -28,6 +32,7 @@ class ChainProcess:
     chain_id: int
     membership_contract: str
     anchor_contract: str
+    rate_registry: str
 
     def kill(self) -> None:
         """`kill -9`: no chance to tidy up."""
@@ -48,13 +53,24 @@ def write_key(path: Path) -> LocalAccount:
     return account
 
 
-def spawn(data: Path, key_file: Path, log_origin: str = LOG_ORIGIN) -> subprocess.Popen[str]:
-    origin_file = key_file.with_name("log_origin")
+def spawn(
+    data: Path,
+    key_file: Path,
+    log_origin: str = LOG_ORIGIN,
+    constitution: Mapping[str, Any] = CONSTITUTION,
+    errors: int | None = None,
+) -> subprocess.Popen[str]:
+    """The chain, not ready yet, whose officers are those of the tests."""
+    origin_file, constitution_file = key_file.with_name("log_origin"), key_file.with_name("constitution")
     origin_file.write_text(log_origin, encoding="utf-8")
+    constitution_file.write_text(json.dumps(constitution), encoding="utf-8")
     command = [sys.executable, "-m", "streamcoop.embedded.chain", "--data", str(data)]
+    command += ["--registrar-key-file", str(key_file), "--log-origin-file", str(origin_file)]
+    officers = [word for officer in OFFICERS for word in ("--officer", officer.address)]
     return subprocess.Popen(
-        [*command, "--registrar-key-file", str(key_file), "--log-origin-file", str(origin_file)],
+        [*command, *officers, "--constitution-file", str(constitution_file)],
         stdout=subprocess.PIPE,
+        stderr=errors,
         text=True,
         cwd=REPOSITORY,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -62,9 +78,11 @@ def spawn(data: Path, key_file: Path, log_origin: str = LOG_ORIGIN) -> subproces
 
 
 @contextmanager
-def running_chain(data: Path, key_file: Path, log_origin: str = LOG_ORIGIN) -> Iterator[ChainProcess]:
+def running_chain(
+    data: Path, key_file: Path, log_origin: str = LOG_ORIGIN, constitution: Mapping[str, Any] = CONSTITUTION
+) -> Iterator[ChainProcess]:
     """The chain kept in `data`, ready. However the block is left, the process is gone afterwards."""
-    with spawn(data, key_file, log_origin) as process:
+    with spawn(data, key_file, log_origin, constitution) as process:
         try:
             assert process.stdout is not None
             with selectors.DefaultSelector() as selector:

@@ -24,12 +24,16 @@ from web3 import HTTPProvider, Web3
 from web3.contract import Contract
 from web3.exceptions import BlockNotFound, ContractCustomError, TransactionNotFound, Web3RPCError
 
+from streamcoop.adapters import typed_data
+from streamcoop.adapters.typed_data import membership_domain
 from streamcoop.embedded.chain.__main__ import CHAIN_FILE
 from streamcoop.embedded.chain.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, REVERTED
-from streamcoop.embedded.chain.evm import ANCHOR_FILE, CONTRACT_FILE
+from streamcoop.embedded.chain.evm import ANCHOR_FILE, CONTRACT_FILE, REGISTRY_FILE
+from streamcoop.embedded.chain.founding import CONSTITUTION, PARAMETERS
 from streamcoop.embedded.chain.rpc import BATCH_CALLS_MAX
 from streamcoop.embedded.chain.server import BODY_BYTES_MAX
 from tests.embedded.chain_process import LOG_ORIGIN, ChainProcess, running_chain, spawn, write_key
+from tests.officers import FAR_OFF, OFFICERS, approvals
 
 HTTP_S_MAX = 10
 CHILD_S_MAX = 30
@@ -48,8 +52,12 @@ class Node:
         )
 
     def admission(self, member: str, **overrides: Any) -> Any:
-        fields = {"from": self.registrar.address, "gas": 400_000, "nonce": self.nonce(), **overrides}
-        return self.registrar.sign_transaction(self.contract.functions.admit(member, 1).build_transaction(fields))
+        domain = membership_domain(self.chain.chain_id, self.contract.address)
+        given = approvals(typed_data.admission(domain, member, 1, 0, FAR_OFF))
+        pairs = [(approval.officer, approval.signature) for approval in given]
+        call = self.contract.functions.admit(member, 1, FAR_OFF, *pairs)
+        fields = {"from": self.registrar.address, "gas": 600_000, "nonce": self.nonce(), **overrides}
+        return self.registrar.sign_transaction(call.build_transaction(fields))
 
     def nonce(self) -> int:
         return self.web3.eth.get_transaction_count(self.registrar.address)
@@ -103,6 +111,21 @@ def test_ready__the_anchors_stand_and_have_the_registrar(node: Node) -> None:
     for role in (anchors.ANCHORER_ROLE().call(), anchors.DEFAULT_ADMIN_ROLE().call()):
         assert anchors.hasRole(role, node.registrar.address).call()
     assert anchors.originHash().call() == hashlib.sha256(LOG_ORIGIN.encode()).digest()
+
+
+def test_ready__the_contracts_are_made_as_the_constitution_says(node: Node) -> None:
+    told = node.contract.functions
+    assert set(told.officers().call()) == {officer.address for officer in OFFICERS}
+    assert told.delegationCap().call() == CONSTITUTION["delegation_cap"]
+    assert told.officeDelay().call() == CONSTITUTION["office_delay_seconds"]
+    abi = json.loads(REGISTRY_FILE.read_text(encoding="utf-8"))["abi"]
+    registry = node.web3.eth.contract(node.web3.to_checksum_address(node.chain.rate_registry), abi=abi).functions
+    for role in (registry.RECORDER_ROLE().call(), registry.DEFAULT_ADMIN_ROLE().call()):
+        assert registry.hasRole(role, node.registrar.address).call()
+    assert registry.timelock().call() == CONSTITUTION["timelock_seconds"]
+    assert list(registry.ratesAt(0).call()) == [CONSTITUTION["rates"][name] for name in PARAMETERS]
+    for numbers, kind in zip(registry.bounds().call(), ("lowest", "highest", "step_max"), strict=True):
+        assert list(numbers) == [CONSTITUTION["parameters"][name][kind] for name in PARAMETERS]
 
 
 def test_transaction__is_found_by_every_name(node: Node, member: str) -> None:
@@ -325,24 +348,52 @@ def test_kill_9__loses_nothing_that_was_answered(tmp_path: Path) -> None:
         assert node.admit(Account.create().address)["status"] == 1
 
 
-def test_chain_of_an_earlier_version__gets_the_contract_it_lacks(tmp_path: Path) -> None:
-    registrar = write_key(tmp_path / "key")
-    with running_chain(tmp_path / "data", tmp_path / "key") as chain:
-        Node(chain, registrar).admit(Account.create().address)
-        members, blocks = chain.membership_contract, Node(chain, registrar).blocks()
-    with closing(sqlite3.connect(tmp_path / "data" / CHAIN_FILE, isolation_level=None)) as file:
-        file.execute("DROP TABLE contract")
+def refusal(child: subprocess.Popen[str]) -> str:
+    """What a chain that does not come up says."""
+    _, errors = child.communicate(timeout=CHILD_S_MAX)
+    assert child.returncode == 1
+    return errors
 
-    with running_chain(tmp_path / "data", tmp_path / "key") as chain:
-        node = Node(chain, registrar)
-        lacked = chain.anchor_contract
-        assert chain.membership_contract == members
-        assert node.blocks()[: len(blocks)] == blocks
-        assert len(node.blocks()) == len(blocks) + 1
-        assert node.web3.eth.get_code(node.web3.to_checksum_address(lacked))
-    with running_chain(tmp_path / "data", tmp_path / "key") as chain:
-        assert chain.anchor_contract == lacked
-        assert len(Node(chain, registrar).blocks()) == len(blocks) + 1
+
+def test_chain_of_an_earlier_version__is_refused_in_a_clear_sentence(tmp_path: Path) -> None:
+    write_key(tmp_path / "key")
+    (tmp_path / "data").mkdir()
+    with closing(sqlite3.connect(tmp_path / "data" / CHAIN_FILE, isolation_level=None)) as file:
+        file.execute("PRAGMA user_version = 1")
+    with spawn(tmp_path / "data", tmp_path / "key", errors=subprocess.PIPE) as chain:
+        said = refusal(chain)
+    assert "written by another version" in said
+    assert "begin with a new data folder" in said
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "said"),
+    [
+        ({"parameters": {}}, "artist_share_bp"),
+        ({"delegation_cap": 0}, "CoopMembership"),
+        ({"rates": {**CONSTITUTION["rates"], "plays": 13}}, "RateRegistry"),
+        ({"rates": {**CONSTITUTION["rates"], "plays": -1}}, "RateRegistry"),
+    ],
+)
+def test_constitution__no_contract_can_be_made_with__is_refused(
+    tmp_path: Path, otherwise: dict[str, Any], said: str
+) -> None:
+    write_key(tmp_path / "key")
+    wrong = {**CONSTITUTION, **otherwise}
+    with spawn(tmp_path / "data", tmp_path / "key", constitution=wrong, errors=subprocess.PIPE) as chain:
+        assert said in refusal(chain)
+    # Nothing is left of it.
+    with running_chain(tmp_path / "data", tmp_path / "key") as chain_process:
+        assert chain_process.rate_registry
+
+
+def test_constitution__counts_at_the_founding_only(tmp_path: Path) -> None:
+    registrar = write_key(tmp_path / "key")
+    for cap in (3, 4):
+        with running_chain(
+            tmp_path / "data", tmp_path / "key", constitution={**CONSTITUTION, "delegation_cap": cap}
+        ) as chain:
+            assert Node(chain, registrar).contract.functions.delegationCap().call() == 3
 
 
 def test_log_of_another_origin__has_anchors_of_its_own(tmp_path: Path) -> None:

@@ -91,9 +91,20 @@ def test_starts_in_order_and_stops_in_reverse(root: Path, started: Started, even
     assert not process.in_folder(root, "postgres")
     assert not (root / "running.json").exists()
 
-    password = (root / "secrets" / "operator_password").read_text().strip()
-    for said in (told["address"], f"{told['address']}/docs", told["operator_email"], password, str(root), "Ctrl-C"):
+    passwords = [(root / "secrets" / f"{who}_password").read_text().strip() for who in ("operator", "second_officer")]
+    people = (told["operator_email"], told["second_officer_email"])
+    for said in (told["address"], f"{told['address']}/docs", *people, *passwords, str(root), "Ctrl-C"):
         assert said in output
+    assert passwords[0] != passwords[1]
+
+
+def test_two_officers__have_keys_that_last_and_are_the_chains(tmp_path: Path) -> None:
+    setups = [plan.make_setup(plan.make_root(tmp_path / "data"), "127.0.0.1", 8000, "operator@example") for _ in "12"]
+    first, second = setups[0].credentials.officer_addresses
+    assert setups[1].credentials.officer_addresses == (first, second)
+    assert first != second
+    command = list(plan.service_commands(setups[0]).chain)
+    assert [command[at + 1] for at, word in enumerate(command) if word == "--officer"] == [first, second]
 
 
 def test_a_later_start_finds_everything_again(root: Path, started: Started, eventually: Eventually) -> None:
@@ -118,9 +129,10 @@ def test_a_later_start_finds_everything_again(root: Path, started: Started, even
     with psycopg.connect(owner_url) as connection:
         assert connection.execute("SELECT number FROM kept").fetchall() == [(7,)]
     output = stopped(second)
-    password = (root / "secrets" / "operator_password").read_text().strip()
-    assert password not in output
-    assert str(root / "secrets" / "operator_password") in output
+    for who in ("operator", "second_officer"):
+        file = root / "secrets" / f"{who}_password"
+        assert file.read_text().strip() not in output
+        assert str(file) in output
 
 
 def test_killing_the_supervisor_leaves_nothing(root: Path, started: Started, eventually: Eventually) -> None:
@@ -245,12 +257,18 @@ def test_the_address_people_are_told(host: str, address: str) -> None:
 def test_half_a_line_of_the_chain_is_no_answer(tmp_path: Path) -> None:
     answers = tmp_path / "ready.json"
     assert supervisor.chain_settings(answers) == {}
-    answer = {"rpc_url": "http://127.0.0.1:1", "chain_id": 5, "membership_contract": "0x1", "anchor_contract": "0x2"}
-    line = json.dumps(answer)
+    contracts = {"membership_contract": "0x1", "anchor_contract": "0x2", "rate_registry": "0x3"}
+    line = json.dumps({"rpc_url": "http://127.0.0.1:1", "chain_id": 5, **contracts})
     answers.write_text(line)
     assert supervisor.chain_settings(answers) == {}
     answers.write_text(line + "\n")
-    assert supervisor.chain_settings(answers)["CHAIN_ID"] == "5"
+    assert supervisor.chain_settings(answers) == {
+        "CHAIN_RPC_URL": "http://127.0.0.1:1",
+        "CHAIN_ID": "5",
+        "MEMBERSHIP_CONTRACT": "0x1",
+        "ANCHOR_CONTRACT": "0x2",
+        "RATE_REGISTRY": "0x3",
+    }
 
 
 def test_a_large_log_is_set_aside_at_the_next_start(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ def test_the_whole_service_runs_and_is_gone_afterwards(monkeypatch: pytest.Monke
         psycopg.connect(app_url).close()
         assert service.operator_email
         assert service.operator_password
+        assert service.second_officer_email
+        assert service.second_officer_password not in ("", service.operator_password)
         supervisor = int(json.loads((service.data_dir / "running.json").read_text())["process"])
     assert not process.is_running(supervisor)
     assert not process.in_folder(service.data_dir, "postgres")

@@ -15,6 +15,7 @@ from streamcoop.catalogue.models import Artist, Release, Track
 from streamcoop.database import transaction
 from streamcoop.erasure import service
 from streamcoop.membership import service as membership
+from streamcoop.membership import shares
 from streamcoop.payouts import service as payouts
 from streamcoop.settings import settings
 from tests.erasure.house import House, found
@@ -129,7 +130,7 @@ def test_nothing_is_left_that_names_her_or_opens_what_the_log_has_of_her(
     )
     assert len(blanked) == len(plays)
     assert not salts_of(house, lestari)
-    assert label.rows("select kept_key, state from coop.member where id = :id", id=member_id)[0] == (None, "refused")
+    assert label.rows("select kept_key, state from coop.member where id = :id", id=member_id)[0] == (None, "left")
 
     # The log and the books, for everybody.
     press.publish()
@@ -308,7 +309,7 @@ def test_money_on_its_way_arrives_first(house: House) -> None:
     with transaction() as session:
         session.get_one(Release, session.get_one(Track, track).release_id).state = "withdrawn"
         payouts.set_destination(session, kyai.user_id, "DE02 1203 0000 0000 2020 51")
-        run = payouts.plan(session, label.founding, uuid4(), 1, lestari.user_id, label.clock.now())
+        run = payouts.plan(session, label.founding, uuid4(), lestari.user_id, label.clock.now())
     with transaction() as session:
         [payout] = payouts.mark_sent(session, run.id, label.clock.now())
     label.go_to(EPOCH + 1)
@@ -320,6 +321,18 @@ def test_money_on_its_way_arrives_first(house: House) -> None:
     assert house.leave(kyai).status_code == 202
     house.erase(kyai)
     assert not found(["DE02"], house.everything_kept())
+    assert not house.findings()
+
+
+def test_a_share_the_coop_holds_stands_in_the_way_until_she_does_without(house: House) -> None:
+    lestari = house.account(NAME)
+    with transaction() as session:
+        member = membership.apply(session, lestari.user_id, "listener", None, settings(), house.label.clock.now())
+        shares.pay(session, member.id, uuid4(), uuid4(), house.label.clock.now())
+
+    assert refusal(house, lestari) == "share-held"
+    answer = house.leave(lestari, forfeit_share=True)
+    assert (answer.status_code, answer.json()["share_forfeited_micro"]) == (202, 10_000_000)
     assert not house.findings()
 
 

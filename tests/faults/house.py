@@ -22,6 +22,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 import uvicorn
+from eth_keys.datatypes import PrivateKey
 from httpx import Client, Response
 from psycopg import sql
 
@@ -34,13 +35,15 @@ from streamcoop.database import _engine, engine, transaction
 from streamcoop.demo import music
 from streamcoop.embedded import databases
 from streamcoop.founded import founded
+from streamcoop.membership import officers
 from streamcoop.operations import sampling
 from streamcoop.settings import settings
 from tests.adapters.s3_server import KEY_ID, SECRET, S3Server, own_bucket, running_s3
 from tests.conftest import Database
 from tests.embedded.chain_process import LOG_ORIGIN
 from tests.faults.proxy import PG_COMMIT, FaultyProxy, Trap
-from tests.membership.coop import Chain, deploy, deploy_anchors
+from tests.membership.coop import QUICK, Chain, deploy, deploy_anchors, deploy_rate_registry
+from tests.officers import OFFICERS
 
 REQUEST_S_MAX = 60
 TRAP_S_MAX = 30.0
@@ -97,6 +100,8 @@ class Workers:
     anchors: ModuleType
     books: ModuleType
     log: ModuleType
+    register: ModuleType
+    ballots: ModuleType
 
 
 @dataclass
@@ -115,9 +120,14 @@ class House:
     clock: Clock
     folder: Path
     operator: Person = field(init=False)
+    second_officer: Person = field(init=False)
 
     def __post_init__(self) -> None:
         self.operator = self.person("operator", "treasurer")
+        self.second_officer = self.person("operator")
+        with transaction() as session:
+            for person, officer in zip((self.operator, self.second_officer), OFFICERS, strict=True):
+                officers.keep(session, person.id, PrivateKey(bytes(officer.key)), settings(), self.clock.now())
 
     def person(self, *roles: str) -> Person:
         email = f"{secrets.token_hex(8)}@example.org"
@@ -197,12 +207,28 @@ class House:
     def top_up(self, someone: Person, amount_minor: int = 1_000) -> dict[str, Any]:
         return {"request_id": str(uuid4()), "listener_email": someone.email, "amount_minor": amount_minor}
 
-    def admitting(self) -> tuple[Person, str]:
-        """Somebody whom an operator has admitted, before any worker has seen it: the person and the membership."""
+    def approved_once(self, prove: Callable[[Person], Any] | None = None) -> tuple[Person, str]:
+        """An applicant who has paid her share and whom one officer has approved: the person and the membership.
+
+        `prove` gives the proof of a wallet of her own.
+        """
         someone = self.person()
-        member_id = str(self.post("/membership", someone, {"member_class": "listener"})["id"])
-        self.post(f"/members/{member_id}/admit", self.operator, status=202)
+        application = {"member_class": "listener"} | ({} if prove is None else {"wallet": prove(someone)})
+        member_id = str(self.post("/membership", someone, application)["id"])
+        self.post(f"/members/{member_id}/share", self.operator, {"request_id": str(uuid4())})
+        self.post(f"/members/{member_id}/approve", self.operator, status=202)
         return someone, member_id
+
+    def admitting(self, prove: Callable[[Person], Any] | None = None) -> tuple[Person, str]:
+        """Somebody whom two officers have approved, before any worker has seen it: the person and the membership."""
+        someone, member_id = self.approved_once(prove)
+        self.post(f"/members/{member_id}/approve", self.second_officer, status=202)
+        return someone, member_id
+
+    def order(self, member_id: str) -> str:
+        """What the registrar is asked about a membership."""
+        ((order,),) = self.rows("select id from coop.register_order where member_id = %s", member_id)
+        return str(order)
 
     def pass_time(self, **by: float) -> None:
         """The workers' clock goes on."""
@@ -247,8 +273,10 @@ def house(
             "S3_SECRET_ACCESS_KEY": SECRET,
             "CHAIN_RPC_URL": chain_proxy.instead_in(chain.process.rpc_url),
             "CHAIN_ID": str(chain.process.chain_id),
+            **{name: str(number) for name, number in QUICK.items()},
             "MEMBERSHIP_CONTRACT": deploy(chain),
             "ANCHOR_CONTRACT": deploy_anchors(chain),
+            "RATE_REGISTRY": deploy_rate_registry(chain),
             "LOG_ORIGIN": LOG_ORIGIN,
             "REGISTRAR_KEY": f"0x{chain.registrar.key.hex()}",
             "SECRET_KEY": base64.b64encode(bytes(range(32))).decode(),
@@ -268,12 +296,13 @@ def house(
 
 
 def _workers(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Workers:
-    from workers import anchors, books, chain, credits, log, media, royalties  # they read the settings
+    # Here, because they read the settings.
+    from workers import anchors, ballots, books, chain, credits, log, media, register, royalties
 
     media._store.cache_clear()
-    for each in (anchors, books, chain, credits, log, media, royalties):
+    for each in (anchors, ballots, books, credits, log, media, register, royalties):
         monkeypatch.setattr(each, "now", clock.now)
-    return Workers(media, credits, royalties, chain, anchors, books, log)
+    return Workers(media, credits, royalties, chain, anchors, books, log, register, ballots)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from pathlib import Path
 from random import Random
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 
@@ -141,6 +141,9 @@ class Audience:
         """A co-op with an artist whose tracks can be played. Nothing fails yet."""
         self.treasurer = self._device(self.stand.service.operator_email, self.stand.service.operator_password)
         self.treasurer.sign_in()
+        second = self.stand.service.second_officer_email, self.stand.service.second_officer_password
+        self.second_officer = self._device(*second)
+        self.second_officer.sign_in()
         self.artist = self.somebody()
         self.artist.join(artist=True)
         profile = self.artist.ask("POST", "/api/v1/artists", {"name": "Sekar"}).json()
@@ -229,7 +232,10 @@ class Audience:
             "POST", "/api/v1/membership", {"member_class": "listener"}, HTTPStatus.CREATED, HTTPStatus.CONFLICT
         )
         member_id = applicant.ask("GET", "/api/v1/membership").json()["id"]
-        self.treasurer.ask("POST", f"/api/v1/members/{member_id}/admit")
+        booking = {"request_id": str(uuid4())}
+        self.treasurer.ask("POST", f"/api/v1/members/{member_id}/share", booking)
+        for officer in (self.treasurer, self.second_officer):
+            officer.ask("POST", f"/api/v1/members/{member_id}/approve", None, HTTPStatus.ACCEPTED, HTTPStatus.CONFLICT)
         self.notes.members.append(UUID(member_id))
 
     def _device(self, email: str, password: str) -> Device:

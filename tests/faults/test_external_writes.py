@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from streamcoop.adapters.objects import S3_ATTEMPTS_MAX, ObjectStoreUnavailable,
 from streamcoop.adapters.witnesses import Gathered, cosignatures
 from streamcoop.anchoring import service as anchoring
 from streamcoop.database import engine, transaction
+from streamcoop.demo.wallet import Wallet
 from streamcoop.settings import settings
 from streamcoop.transparency import files, founding, key_files, naming, rotating, sealing
 from streamcoop.transparency.keys import verifier_keys
@@ -49,6 +50,7 @@ from tests.membership.coop import chain as chain
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "external-writes.md"
 PUT, DELETE, SEND_RAW = b"PUT /", b"DELETE /", b"eth_sendRawTransaction"
 USER_ROW, SIGN_IN_ROW = b'INSERT INTO coop."user"', b"INSERT INTO coop.sign_in ("
+MEMBER_ROW, APPROVAL_ROW = b"INSERT INTO coop.member (", b"INSERT INTO coop.approval ("
 ERASURE_ROW, SALT_GONE = b"INSERT INTO coop.erasure", b"update ledger.log_credit set salt = null"
 TRACK_ROW, TRACK_STORED = b"INSERT INTO coop.track (", b"UPDATE coop.track SET state="
 LISTING = 1
@@ -59,6 +61,9 @@ FIRST_PRICE_MICRO = 2_000
 MINOR_MICRO = 10_000
 OWED_MICRO = 50_000_000
 EPOCH = 24_323
+SHARE = "artist_share_bp"
+WANTED_BP = 7_200
+SWEEPS_MAX = 20
 HEAD = (1_000, b"\x11" * 32, 900_000_000, 600_000_000)
 """Size, root, gross and royalties."""
 
@@ -235,36 +240,22 @@ def test_request_to_render(house: House, failure: Failure) -> None:
     require_renditions(house, artist, track_id)
 
 
-@external_write("request to admit")
-def test_request_to_admit(house: House, failure: Failure) -> None:
-    assert work.ask(work.ADMIT, uuid4())
+@external_write("request to carry an order")
+def test_request_to_carry_an_order(house: House, failure: Failure) -> None:
+    assert work.ask(work.CARRY_ORDER, uuid4())
+    _, member_id = house.approved_once()
     trap = failure.at_commit(house.broker, LISTING, EVERY_ATTEMPT)
-    _, member_id = house.admitting()
+    house.post(f"/members/{member_id}/approve", house.second_officer, status=202)
     assert trap.wait(TRAP_S_MAX)
-    sent = house.messages("chain", member_id)
+    order = house.order(member_id)
+    sent = house.messages("chain", order)
     assert sent == (failure is Failure.APPLIED)
 
     house.mend()
     house.workers.chain.sweep()
     for _ in range(sent):
-        house.workers.chain.admit(member_id)
+        house.workers.chain.carry_order(order)
     require_admitted_once(house, member_id)
-
-
-@external_write("request to read a ballot's weights")
-def test_request_to_read_weights(house: House, failure: Failure) -> None:
-    a_member(house)
-    trap = failure.at_commit(house.broker, LISTING, EVERY_ATTEMPT)
-    ballot_id = called(house)
-    assert trap.wait(TRAP_S_MAX)
-    sent = house.messages("chain", ballot_id)
-    assert sent == (failure is Failure.APPLIED)
-
-    house.mend()
-    house.workers.chain.sweep()
-    for _ in range(sent):
-        house.workers.chain.read_weights(ballot_id)
-    assert house.get(f"/ballots/{ballot_id}")["snapshot"]["total_weight"] == 1
 
 
 @external_write("tick of beat")
@@ -325,32 +316,106 @@ def a_member(house: House) -> Person:
     return someone
 
 
-def called(house: House) -> str:
-    """A ballot, called."""
-    body = {"title": "What the artists get", "closes_in_seconds": 60}
-    return str(house.post("/ballots", house.operator, body, status=202)["id"])
+@dataclass(frozen=True)
+class Voter:
+    """A member with a wallet of her own."""
+
+    person: Person
+    wallet: Wallet
+
+
+def a_voter(house: House) -> Voter:
+    """On the chain."""
+    wallet = Wallet()
+    someone, member_id = house.admitting(lambda person: wallet.proof(_Asking(house, person)))
+    house.workers.chain.sweep()
+    require_admitted_once(house, member_id)
+    return Voter(someone, wallet)
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """As the demo's people ask."""
+
+    house: House
+    person: Person
+
+    def post(self, path: str, body: Any = None) -> Any:
+        return self.house.post(path.removeprefix("/api/v1"), self.person, body, status=200)
+
+
+def an_open_ballot(house: House, voter: Voter) -> str:
+    body = {"title": "What the artists get", "parameters": [SHARE], "open_for_seconds": 60}
+    ballot_id = str(house.post("/ballots", voter.person, body)["id"])
+    house.workers.chain.sweep()
+    assert house.get(f"/ballots/{ballot_id}")["state"] == "open"
+    return ballot_id
+
+
+def signed_vote(house: House, ballot_id: str, voter: Voter, value: int) -> dict[str, Any]:
+    """A vote, ready to be cast."""
+    wanted = {SHARE: value}
+    drafted = house.post(f"/ballots/{ballot_id}/votes/draft", voter.person, {"values": wanted}, status=200)
+    vote = {"values": wanted, "nonce": drafted["nonce"], "deadline": drafted["deadline"]}
+    return {**vote, "signature": voter.wallet.signed(drafted["typed_data"])}
+
+
+def a_ballot_over(house: House) -> str:
+    """With one vote, and not counted yet."""
+    voter = a_voter(house)
+    ballot_id = an_open_ballot(house, voter)
+    house.post(f"/ballots/{ballot_id}/votes", voter.person, signed_vote(house, ballot_id, voter, WANTED_BP))
+    house.pass_time(minutes=2)
+    return ballot_id
+
+
+def a_decision(house: House) -> str:
+    """Counted, and nothing of it on the chain yet."""
+    ballot_id = a_ballot_over(house)
+    house.workers.ballots.count(UUID(ballot_id))
+    assert house.get(f"/ballots/{ballot_id}")["state"] == "closed"
+    return ballot_id
+
+
+def require_decided_once(house: House, ballot_id: str) -> None:
+    """The registry has it, by one transaction that took effect, and so have the rates."""
+    for _ in range(SWEEPS_MAX):
+        if house.get(f"/ballots/{ballot_id}")["state"] == "effective":
+            break
+        house.workers.chain.sweep()
+    assert house.get(f"/ballots/{ballot_id}")["state"] == "effective"
+    states = house.rows("select state from coop.chain_transaction where purpose = 'decision'")
+    assert [state for (state,) in states if state != "failed"] == ["confirmed"]
+    (decided,) = house.workers.ballots.rate_registry().decisions()
+    assert (decided.ballot_id, decided.rates.artist_share_bp) == (UUID(ballot_id), WANTED_BP)
+    rates = house.rows("select artist_share_bp from ledger.rates order by version")
+    assert [share for (share,) in rates][1:] == [WANTED_BP]
 
 
 def require_admitted_once(house: House, member_id: str) -> None:
     """The contract has her, by one transaction that took effect, and so has the service."""
-    assert house.rows("select state, held_up_by from coop.member where id = %s", member_id) == [("member", None)]
-    states = house.rows("select state from coop.chain_transaction where subject = %s", member_id)
+    assert house.rows("select state from coop.member where id = %s", member_id) == [("member",)]
+    order = house.order(member_id)
+    assert house.rows("select held_up_by, refused_because from coop.register_order where id = %s", order) == [
+        (None, None)
+    ]
+    states = house.rows("select state from coop.chain_transaction where subject = %s", order)
     assert [state for (state,) in states if state != "failed"] == ["confirmed"]
-    membership = house.workers.chain.registrar()
+    membership = house.workers.register.registrar()
     ((address,),) = house.rows("select address from coop.member where id = %s", member_id)
-    assert membership.is_member(address)
-    block = membership.snapshot_block(0)
-    assert membership.weights_at(block, [address]).total == 1
+    seats = membership.roll_at(membership.snapshot_block(0)).seats
+    assert [seat.address for seat in seats if seat.address == address] == [address]
 
 
-@external_write("admission sent to the chain")
-def test_admission(house: House, failure: Failure) -> None:
+@external_write("order sent to the chain")
+def test_order(house: House, failure: Failure) -> None:
     _, member_id = house.admitting()
+    order = house.order(member_id)
     trap = failure.at(house.chain, SEND_RAW)
-    house.workers.chain.admit(member_id)
+    house.workers.chain.carry_order(order)
     assert trap.cuts >= 1
-    ((state, held_up_by),) = house.rows("select state, held_up_by from coop.member where id = %s", member_id)
-    assert (state, bool(held_up_by)) == ("admitting", True)
+    ((done_at, held_up_by),) = house.rows("select done_at, held_up_by from coop.register_order where id = %s", order)
+    assert (done_at, bool(held_up_by)) == (None, True)
 
     house.mend()
     house.workers.chain.sweep()
@@ -358,14 +423,16 @@ def test_admission(house: House, failure: Failure) -> None:
 
 
 @pytest.mark.parametrize("step", ["stored", "sent", "confirmed"])
-@external_write("steps of an admission")
-def test_steps_of_an_admission(house: House, failure: Failure, step: str) -> None:
-    # Each step looks (a commit of its own) before it writes; storing chooses a nonce in between.
-    commits_before = {"stored": 2, "sent": 4, "confirmed": 6}[step]
+@external_write("steps of an order")
+def test_steps_of_an_order(house: House, failure: Failure, step: str) -> None:
+    # What the contract was first is looked up and kept. Then each step looks (a commit of its own) before it writes;
+    # storing chooses a nonce in between.
+    commits_before = {"stored": 4, "sent": 6, "confirmed": 8}[step]
     _, member_id = house.admitting()
+    order = house.order(member_id)
     trap = failure.at_commit(house.postgres, after=commits_before)
     with pytest.raises(OperationalError):
-        house.workers.chain.admit(member_id)
+        house.workers.chain.carry_order(order)
     assert trap.wait(TRAP_S_MAX)
     written = {
         "stored": "select 1 from coop.chain_transaction",
@@ -439,21 +506,30 @@ def test_steps_of_an_anchor(house: House, failure: Failure, step: str) -> None:
 
 @external_write("result of a ballot")
 def test_result_of_a_ballot(house: House, failure: Failure) -> None:
-    voter = a_member(house)
-    ballot_id = called(house)
-    house.workers.chain.read_weights(ballot_id)
-    house.post(f"/ballots/{ballot_id}/votes", voter, {"value": 7_200})
-    house.pass_time(minutes=2)
-    trap = failure.at_commit(house.postgres, after=1)
+    ballot_id = a_ballot_over(house)
+    # Votes are closed, the ballot looked at, the contract's pin looked up and kept, seats read, votes counted.
+    trap = failure.at_commit(house.postgres, after=6)
     with pytest.raises(OperationalError):
-        house.workers.chain.close(UUID(ballot_id))
+        house.workers.ballots.count(UUID(ballot_id))
     assert trap.wait(TRAP_S_MAX)
-    assert house.rows("select count(*) from ledger.rates") == [(1 + (failure is Failure.APPLIED),)]
+    assert house.rows("select state from coop.ballot") == [("closed" if failure is Failure.APPLIED else "counting",)]
 
     house.mend()
     house.workers.chain.sweep()
-    assert house.get(f"/ballots/{ballot_id}")["tally"]["result"] == 7_200
-    assert house.rows("select count(*) from ledger.rates") == [(2,)]
+    require_decided_once(house, ballot_id)
+
+
+@external_write("decision sent to the registry")
+def test_decision(house: House, failure: Failure) -> None:
+    ballot_id = a_decision(house)
+    trap = failure.at(house.chain, SEND_RAW)
+    house.workers.chain.sweep()
+    assert trap.cuts >= 1
+    assert house.get(f"/ballots/{ballot_id}")["tally"]["held_up_by"]
+    assert house.rows("select count(*) from ledger.rates") == [(1,)]
+
+    house.mend()
+    require_decided_once(house, ballot_id)
 
 
 # --- The database, as the API writes to it ---
@@ -675,6 +751,49 @@ def test_top_up(house: House, failure: Failure) -> None:
     booked = house.post("/treasury/topups", house.operator, request)
     assert booked["repeated"] == (failure is Failure.APPLIED)
     assert house.get("/wallet", listener)["balance_micro"] == booked["credits_micro"]
+    house.require_balanced_books()
+
+
+@external_write("application, approval")
+def test_application_and_approval(house: House, failure: Failure) -> None:
+    someone, application = house.person(), {"member_class": "listener"}
+    trap = failure.at_commit(house.postgres, of=MEMBER_ROW)
+    require_database_away(house.call("POST", "/membership", someone, json=application))
+    assert trap.wait(TRAP_S_MAX)
+    again = house.call("POST", "/membership", someone, json=application)
+    if failure is Failure.APPLIED:
+        require_problem(again, 409, "already-applied")
+    else:
+        assert again.status_code == 201
+    house.mend()
+
+    _, member_id = house.approved_once()
+    trap = failure.at_commit(house.postgres, of=APPROVAL_ROW)
+    path = f"/members/{member_id}/approve"
+    require_database_away(house.call("POST", path, house.second_officer))
+    assert trap.wait(TRAP_S_MAX)
+    again = house.call("POST", path, house.second_officer)
+    if failure is Failure.APPLIED:
+        require_problem(again, 409, "application-decided")
+    else:
+        assert again.status_code == 202
+    house.workers.chain.sweep()
+    require_admitted_once(house, member_id)
+
+
+@external_write("member share, paid or paid back")
+def test_member_share(house: House, failure: Failure) -> None:
+    someone = house.person()
+    member_id = house.post("/membership", someone, {"member_class": "listener"})["id"]
+    for what in ("share", "share/refund"):
+        path, request = f"/members/{member_id}/{what}", {"request_id": str(uuid4())}
+        trap = failure.at_commit(house.postgres)
+        require_database_away(house.call("POST", path, house.operator, json=request))
+        assert trap.wait(TRAP_S_MAX)
+        booked = house.post(path, house.operator, request)
+        assert (booked["repeated"], booked["amount_minor"]) == (failure is Failure.APPLIED, 1_000)
+        house.mend()
+        house.post(f"/members/{member_id}/refuse", house.operator, status=200)
     house.require_balanced_books()
 
 

@@ -12,11 +12,13 @@ import psycopg
 from sqlalchemy import Connection, Engine, text
 
 from ledger import accounts
+from ledger.constitution import Bound, Constitution
 from ledger.ids import new_id
 from ledger.money import BASIS_POINTS
 from ledger.rates import NetFactors, Rates
 from ledger.recording import Claim, Kind
 from ledger.royalties import Share
+from ledger.rules import Rules
 from ledger.store import checking, closing, crediting, posting, settling, terms
 from ledger.store.batches import open_batch
 from ledger.store.closing import SplitsOf, TrackEpoch
@@ -31,6 +33,19 @@ NOW = FOUNDED_AT + timedelta(days=14)
 GRACE_S = 7_200
 TARIFF = Tariff()
 RATES = Rates()
+ARTIST_SHARE_BP_MAX = 9_000
+ANYTHING = Constitution(
+    parameters={
+        "artist_share_bp": Bound(0, ARTIST_SHARE_BP_MAX, 10_000),
+        "community_cut_bp": Bound(0, 10_000, 10_000),
+        "reserve_cut_bp": Bound(0, 10_000, 10_000),
+        "first_price_micro": Bound(1_000, 1_000_000, 1_000_000, 1_000),
+        "plays": Bound(1, 16, 16),
+        "payout_minimum_minor": Bound(1, 10**9, 10**9),
+        "listen_ms_max": Bound(100, 10**6, 10**6),
+    }
+)
+"""A constitution under which nearly any terms may be in force."""
 
 
 def founding(**changes: Any) -> terms.Founding:
@@ -42,11 +57,11 @@ def founding(**changes: Any) -> terms.Founding:
         "credit_price_micro": 1_000_000,
         "epoch_seconds": 0,
         "epoch_grace_seconds": GRACE_S,
-        "listen_ms_max": 45_000,
         "free_extra_ms": 15_000,
         "token_ms_min": 1_800_000,
         "first_epoch": EPOCH,
         "founded_at": FOUNDED_AT,
+        "constitution": ANYTHING,
     }
     return terms.Founding(**usual | changes)
 
@@ -57,12 +72,13 @@ def found(
     *,
     tariff: Tariff = TARIFF,
     rates: Rates = RATES,
+    rules: Rules | None = None,
     factors: NetFactors | None = None,
 ) -> terms.Founding:
     """Found a co-op in an empty database."""
     founded = founded or founding()
     with engine.begin() as conn:
-        assert terms.found(conn, founded, tariff, rates, factors or NetFactors())
+        assert terms.found(conn, founded, tariff, rates, rules or Rules(), factors or NetFactors())
     return founded
 
 

@@ -12,21 +12,20 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from ledger import attestation, entries, founding, receipts, sumtree, tally
+from eth_keys import keys as curve
+
+from ledger import attestation, ballots, counting, entries, founding, receipts, sumtree
+from ledger.ballots import Form, Seat, SignedVote
+from ledger.constitution import KINDS, Constitution, numbers_of
+from ledger.counting import Counted
 from ledger.entries import Entry
 from ledger.merkle import consistency_proof, inclusion_proof
 from ledger.money import CreditPrice
 from ledger.note import Checkpoint, KeyType, SigningKey, signed
-from ledger.rates import (
-    ARTIST_SHARE_BP_MAX,
-    ARTIST_SHARE_BP_MIN,
-    ARTIST_SHARE_STEP_BP_MAX,
-    QUORUM_BP,
-    NetFactors,
-    Rates,
-)
-from ledger.receipts import Promise
+from ledger.rates import NetFactors, Rates
+from ledger.receipts import Promise, VotePromise
 from ledger.royalties import Share, Terms, track_royalties
+from ledger.rules import Rules
 from ledger.sumtree import Kind, Leaf, SumTree
 from ledger.tariff import Tariff
 from ledger.tiles import Edge, TiledTree
@@ -37,6 +36,8 @@ FOUNDED_AT = 1_772_323_200
 """The first of March 2026, and the epoch it begins."""
 DAY_S = 86_400
 TARIFF = Tariff()
+CONSTITUTION = Constitution(class_quorum_bp={"listener": 0, "artist": 4_000, "worker": 0}, delegation_cap=3)
+CHAIN_ID, CONTRACT = 31_337, "0x" + "Ab" * 20
 PRICE = CreditPrice(1_000_000)
 
 Named = tuple[str, Entry]
@@ -58,6 +59,8 @@ NOTE = founding.written(
         keys=VERIFIERS,
         founders=tuple(each.verifier for each in FOUNDERS),
         officers=tuple(each.verifier for each in OFFICERS),
+        constitution=CONSTITUTION.hash,
+        chain=(("chain_id", str(CHAIN_ID)), ("membership", CONTRACT)),
         witnesses=tuple(each.verifier for each in WITNESSES),
     ),
     [*KEYS, *FOUNDERS],
@@ -128,6 +131,34 @@ class Split:
     shares: tuple[Share, ...]
 
 
+@dataclass(frozen=True)
+class Member:
+    """A member with a wallet; `delegate` is another's address, or her own."""
+
+    key: curve.PrivateKey
+    member_class: str
+    delegate: str
+
+    @property
+    def address(self) -> str:
+        """Her address, as people write it."""
+        return str(self.key.public_key.to_checksum_address())
+
+    @property
+    def seat(self) -> Seat:
+        """Her seat."""
+        return Seat(self.address, self.member_class, self.delegate)
+
+    def vote(
+        self, form: Form, values: Sequence[int], deadline: int, nonce: int = 1, *, is_kept: bool = False
+    ) -> SignedVote:
+        """Her signed vote."""
+        digest = ballots.digest(form, values, nonce, deadline)
+        signed_ = self.key.sign_msg_hash(digest).to_bytes()
+        signature = signed_[:64] + bytes([27 + signed_[64]])
+        return SignedVote(self.address, tuple(values), nonce, deadline, signature, is_kept)
+
+
 @dataclass
 class Maker:
     """The co-op's books as far as its log needs them. `entries` grows batch by batch."""
@@ -151,9 +182,10 @@ class Maker:
         self._new: list[Play] = []
         self._credits: dict[str, list[Leaf]] = {entries.TOP_UPS: [], entries.GRANTS: []}
         self._payouts: list[int] = []
+        self._shares: list[int] = []
         self._pending: dict[tuple[int, UUID], int] = {}
         self._told: dict[str, list[Entry]] = {}
-        self._ballots: list[Named] = []
+        self._ballots: list[Counted] = []
         # Of the last seal its batch, and the bank then.
         self._last_seal: tuple[int, int] | None = None
         self.entries.append((entries.FOUNDING, self._founding()))
@@ -172,6 +204,7 @@ class Maker:
             "epoch_seconds": 0,
             "first_epoch": EPOCH,
             "founded_at": FOUNDED_AT,
+            "constitution": CONSTITUTION.as_json(),
         }
 
     # --- What happens ---
@@ -185,6 +218,7 @@ class Maker:
         head = {"version": version, "effective_epoch": effective_epoch, "decided_by": decided_by}
         if version == 1:
             self.tell(entries.TARIFF, {**head, "first_price_micro": TARIFF.first_price_micro, "plays": TARIFF.plays})
+            self.tell(entries.RULES, {**head, "payout_minimum_minor": 1_000, "listen_ms_max": 45_000})
         self.tell(
             entries.RATES,
             {
@@ -258,6 +292,11 @@ class Maker:
         self._payouts.append(money_micro)
         self.bank_micro -= money_micro
 
+    def share(self, paid_micro: int) -> None:
+        """A member's share is paid at the bank; below zero, paid back."""
+        self._shares.append(paid_micro)
+        self.bank_micro += paid_micro
+
     def play(self, listener: UUID, track: UUID, epoch: int | None = None, price_micro: int | None = None) -> Play:
         """The listener's next play of a track."""
         ordinal = self._ordinals.get((listener, track), 0) + 1
@@ -270,38 +309,50 @@ class Maker:
         self._new.append(played)
         return played
 
-    def ballot(self, rates_version: int, status_quo: int, votes: Sequence[tuple[int, int]], total_weight: int) -> UUID:
-        """A ballot that was counted, and the votes (value, weight) cast in it."""
-        ballot = self.id()
-        bounds = tally.Bounds(ARTIST_SHARE_BP_MIN, ARTIST_SHARE_BP_MAX, ARTIST_SHARE_STEP_BP_MAX)
-        counted = tally.count(
-            [tally.Vote(*vote) for vote in votes],
-            status_quo=status_quo,
-            quorum=tally.quorum_weight(total_weight, QUORUM_BP),
-            bounds=bounds,
-        )
-        entry = {
-            "ballot": str(ballot),
-            "parameter": "artist_share_bp",
-            "status_quo": status_quo,
-            "lowest": bounds.lowest,
-            "highest": bounds.highest,
-            "step_max": bounds.step_max,
-            "quorum_bp": QUORUM_BP,
-            "chain_id": 31_337,
-            "contract": "0x" + "Ab" * 20,
+    def members(self, *classes: str, delegations: Mapping[int, int] | None = None) -> list[Member]:
+        """Members of these classes; by `delegations` one has delegated to another, by their places."""
+        keys = [curve.PrivateKey(self.chance.randbytes(32)) for _ in classes]
+        addresses = [key.public_key.to_checksum_address() for key in keys]
+        to = delegations or {}
+        return [
+            Member(key, member_class, addresses[to.get(n, n)])
+            for n, (key, member_class) in enumerate(zip(keys, classes, strict=True))
+        ]
+
+    def ballot(
+        self,
+        status_quo: Mapping[str, int],
+        members: Sequence[Member],
+        wanted: Mapping[int, Sequence[int]],
+        constitution: Constitution = CONSTITUTION,
+        kept: Sequence[int] = (),
+        **changes: Any,
+    ) -> Counted:
+        """A ballot that is counted at the end of the coming batch, and what members, by their places, wanted in it."""
+        form = Form(self.id(), tuple(status_quo), CHAIN_ID, CONTRACT)
+        closed_at = FOUNDED_AT + (self.number + 1) * DAY_S
+        about: dict[str, Any] = {
+            "text": "Shall it change?",
+            "opened_at": closed_at - 3 * DAY_S,
+            "closed_at": closed_at,
             "block_number": 12,
-            "total_weight": total_weight,
-            "cast_weight": counted.cast_weight,
-            "phantom_weight": counted.phantom_weight,
-            "median": counted.median,
-            "result": counted.result,
-            "rates_version": rates_version,
+            "block_hash": "0x" + self.chance.randbytes(32).hex(),
+            "block_timestamp": FOUNDED_AT - 60,
         }
-        addresses = sorted(f"0x{self.chance.getrandbits(160):040x}" for _ in votes)
-        told = [{"address": a, "value": v, "weight": w} for a, (v, w) in zip(addresses, votes, strict=True)]
-        self._ballots += [(entries.BALLOT, entry), (entries.VOTES, {"ballot": str(ballot), "votes": told})]
-        return ballot
+        asked = counting.Ballot(form, status_quo=status_quo, **about | changes)
+        votes = [members[n].vote(form, values, closed_at, is_kept=n in kept) for n, values in wanted.items()]
+        counted = counting.counted(asked, [member.seat for member in members], votes, constitution)
+        self._ballots.append(counted)
+        return counted
+
+    def decide(
+        self, version: int, kind: str, effective_epoch: int, counted: Counted, before: Mapping[str, int]
+    ) -> None:
+        """The terms of one kind that a ballot led to."""
+        results = {name: outcome.result for name, outcome in counted.tally.outcomes.items()}
+        numbers = {name: {**before, **results}[name] for name in KINDS[kind]}
+        head = {"version": version, "effective_epoch": effective_epoch, "decided_by": decided_by(counted)}
+        self.tell(kind, {**head, **numbers})
 
     def attest(self, epoch: int, bank_micro: int | None = None, officers: Sequence[SigningKey] = OFFICERS) -> None:
         """Two officers say what the bank held at the close of an epoch."""
@@ -328,7 +379,7 @@ class Maker:
         opened_at = FOUNDED_AT + (self.number - 1) * DAY_S
         self._tell(entries.BATCH, batch=self.number, opened_at=opened_at, closed_at=opened_at + DAY_S)
         for kind in (
-            *(entries.TARIFF, entries.RATES, entries.NET_FACTORS, entries.ATTESTATION, entries.KEYS),
+            *(entries.TARIFF, entries.RATES, entries.RULES, entries.NET_FACTORS, entries.ATTESTATION, entries.KEYS),
             *(entries.TRACK, entries.SPLIT),
         ):
             ids = {entries.TRACK: "track", entries.SPLIT: "split"}
@@ -338,10 +389,16 @@ class Maker:
         self._tell_credits()
         if self._payouts:
             self._tell(entries.PAYOUTS, batch=self.number, count=len(self._payouts), money_micro=sum(self._payouts))
-        self.entries += self._ballots
+        if self._shares:
+            paid_micro = sum(share for share in self._shares if share > 0)
+            refunded_micro = paid_micro - sum(self._shares)
+            told = {"paid_micro": paid_micro, "refunded_micro": refunded_micro}
+            self._tell(entries.SHARES, batch=self.number, count=len(self._shares), **told)
+        for counted in sorted(self._ballots, key=lambda each: str(each.ballot.form.ballot_id)):
+            self.entries += counted.entries()
         for entry in self._told.get(entries.RELEASE, []):
             self._tell(entries.RELEASE, **entry)
-        self._new, self._payouts, self._ballots, self._told = [], [], [], {}
+        self._new, self._payouts, self._shares, self._ballots, self._told = [], [], [], [], {}
         if seals is not None:
             self._close(seals)
 
@@ -472,12 +529,15 @@ def story(seed: int = 1844, then: Callable[[Story], None] = lambda _: None) -> S
     maker.end_batch(EPOCH)
     maker.epoch = EPOCH + 1
     maker.attest(EPOCH)
-    ballot = maker.ballot(2, 7_000, [(8_000, 1), (7_400, 1), (7_300, 1)], 10)
-    maker.adopt(2, EPOCH + 2, Rates(7_400), NetFactors(1_900, 200, {"GEMA": 500}), f"ballot:{ballot}")
+    members = maker.members(*MEMBERS, delegations=DELEGATIONS)
+    share = maker.ballot({"artist_share_bp": 7_000}, members, {0: [8_000], 1: [7_400], 2: [7_300]}, kept=[2])
+    maker.adopt(2, EPOCH + 2, Rates(7_400), NetFactors(1_900, 200, {"GEMA": 500}), decided_by(share))
     maker.split(song, EPOCH + 1, 2_500, 7_500)
     maker.play(told.ann, song)
     maker.play(told.ben, song, EPOCH)
     maker.pay_out(4_000)
+    for paid_micro in (10_000_000, 10_000_000, -10_000_000):
+        maker.share(paid_micro)
     maker.tell(entries.RELEASE, _release(maker, song))
     maker.end_batch()
     maker.top_up(told.ann, 1_000_000)
@@ -486,8 +546,24 @@ def story(seed: int = 1844, then: Callable[[Story], None] = lambda _: None) -> S
     maker.epoch = EPOCH + 2
     maker.attest(EPOCH + 1)
     maker.play(told.ann, tune)
+    before = numbers_of(TARIFF, Rates(7_400), Rules())
+    both = maker.ballot(
+        {"listen_ms_max": 45_000, "plays": 9}, members, {0: [30_000, 8], 3: [40_000, 9], 5: [38_000, 10]}
+    )
+    maker.decide(2, entries.RULES, EPOCH + 3, both, before)
+    maker.ballot({"motion": 0}, members, {0: [1], 1: [1], 4: [0]})
     maker.end_batch()
     return told
+
+
+MEMBERS = (*["listener"] * 5, *["artist"] * 3, "worker", "listener")
+DELEGATIONS = {5: 1, 6: 0, 8: 9}
+"""The first artist to a listener who votes, the second to another, a worker to somebody who does not."""
+
+
+def decided_by(counted: Counted) -> str:
+    """How terms tell the ballot they are of."""
+    return f"ballot:{counted.ballot.form.ballot_id}"
 
 
 def _release(maker: Maker, track: UUID) -> Entry:
@@ -601,3 +677,10 @@ def payee_receipt(published: Published, split: Split, place: int) -> str:
 def promise(play: Play, publish_by: int = FOUNDED_AT + DAY_S) -> str:
     """What its listener was told when the play was recorded."""
     return receipts.promise(Promise(ORIGIN, play.commitment, play.price_micro, publish_by), KEYS[:1])
+
+
+def vote_promise(counted: Counted, vote: SignedVote, publish_by: int = FOUNDED_AT + 9 * DAY_S) -> str:
+    """What a member was told when she cast a vote of the ballot."""
+    digest = ballots.digest(counted.ballot.form, vote.values, vote.nonce, vote.deadline)
+    told = (counted.ballot.form.ballot_id, vote.address.lower(), digest, vote.nonce, FOUNDED_AT, publish_by)
+    return receipts.promise(VotePromise(ORIGIN, *told), KEYS[:1])

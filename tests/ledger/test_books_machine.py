@@ -44,6 +44,7 @@ from ledger.store.terms import Founding
 from ledger.tariff import Progress, Tariff
 from tests.conftest import Database
 from tests.ledger.factories import (
+    ARTIST_SHARE_BP_MAX,
     EPOCH,
     any_tariff,
     balance_micro,
@@ -234,7 +235,9 @@ class BooksMachine(RuleBasedStateMachine):
         return credits_micro // PRICE_QUANTUM_MICRO * PRICE_QUANTUM_MICRO
 
     def grantable_micro(self, listener: UUID) -> int:
-        limit_micro = grant_limit_micro(self.model.topped_up[listener], self.model.granted[listener])
+        limit_micro = grant_limit_micro(
+            self.model.topped_up[listener], self.model.granted[listener], ARTIST_SHARE_BP_MAX
+        )
         return min(limit_micro, self.in_community_micro())
 
     @rule(data=st.data())
@@ -399,7 +402,7 @@ def test_a_pair_that_does_its_best_comes_out_even_and_by_a_larger_grant_would_pr
     assert close(database.engine, founded, EPOCH, splits_of)
 
     paid_in_micro = 9 * MICRO
-    granted_micro = grant_limit_micro(paid_in_micro, 0) + quanta_too_many * PRICE_QUANTUM_MICRO
+    granted_micro = grant_limit_micro(paid_in_micro, 0, ARTIST_SHARE_BP_MAX) + quanta_too_many * PRICE_QUANTUM_MICRO
     credit("top-up", listener, top_up_transfers(listener, paid_in_micro))
     credit(
         "grant",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -96,6 +97,23 @@ def test_a_value_that_has_no_place_is_refused(value: Any) -> None:
 def test_any_other_way_to_write_is_refused(written: bytes) -> None:
     with pytest.raises(NotCanonical):
         canonical.decode(written)
+
+
+def test_depth_is_refused_whatever_depth_python_is_told_to_bear() -> None:
+    """Some libraries raise the limit of recursion at import to more than a thread's stack holds."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)
+    try:
+        for written in (b"[" * 60_000, b'{"a":' * 60_000, b'["[",' * 60_000, b'["\\"",' + b"[" * 60_000):
+            with pytest.raises(NotCanonical):
+                canonical.decode(written)
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def test_brackets_in_texts_are_no_depth() -> None:
+    for value in (["[" * 100], {"{[": '"[' * 50}, [["]"] * 40, ["\\", "[{"] * 30]):
+        assert canonical.decode(canonical.encode(value)) == value
 
 
 @given(VALUES, st.integers(0, 10_000), st.integers(0, 7))

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from ledger.grants import grant_limit_micro
 from ledger.money import BASIS_POINTS, PRICE_QUANTUM_MICRO, CreditPrice
-from ledger.rates import ARTIST_SHARE_BP_MAX, NetFactors, Rates
+from ledger.rates import NetFactors, Rates
 from ledger.royalties import Share, Terms, track_royalties
+from tests.ledger.factories import ARTIST_SHARE_BP_MAX
 from tests.ledger.test_rates import rates
 
 credits_micro = st.integers(0, 10**12)
@@ -28,14 +29,14 @@ credits_micro = st.integers(0, 10**12)
     ],
 )
 def test_a_ninth_of_what_was_paid_in_may_be_granted(topped_up_micro: int, granted_micro: int, limit_micro: int) -> None:
-    assert grant_limit_micro(topped_up_micro, granted_micro) == limit_micro
+    assert grant_limit_micro(topped_up_micro, granted_micro, ARTIST_SHARE_BP_MAX) == limit_micro
 
 
 @given(credits_micro, credits_micro)
 def test_the_artists_share_of_all_she_could_spend_is_never_more_than_she_paid_in(
     topped_up_micro: int, granted_micro: int
 ) -> None:
-    limit_micro = grant_limit_micro(topped_up_micro, granted_micro)
+    limit_micro = grant_limit_micro(topped_up_micro, granted_micro, ARTIST_SHARE_BP_MAX)
     assert limit_micro >= 0
     assert limit_micro % PRICE_QUANTUM_MICRO == 0
     if limit_micro:
@@ -51,8 +52,8 @@ def test_asking_in_small_steps_gains_nothing(top_ups: list[int]) -> None:
     topped_up_micro = granted_micro = 0
     for top_up_micro in top_ups:
         topped_up_micro += top_up_micro
-        granted_micro += grant_limit_micro(topped_up_micro, granted_micro)
-    assert granted_micro <= grant_limit_micro(topped_up_micro, 0)
+        granted_micro += grant_limit_micro(topped_up_micro, granted_micro, ARTIST_SHARE_BP_MAX)
+    assert granted_micro <= grant_limit_micro(topped_up_micro, 0, ARTIST_SHARE_BP_MAX)
 
 
 @given(

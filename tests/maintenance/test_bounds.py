@@ -200,7 +200,7 @@ def test_a_payout_run_is_one_posting_however_many_are_paid(database: Database) -
             posting.post(session.connection(), uuid4(), "test", [owed], NOW)
             payouts.set_destination(session, payee, "DE89 3704 0044 0532 0130 00")
     with counted(database) as session:
-        payouts.plan(session, founding, uuid4(), 1_000, uuid4(), NOW)
+        payouts.plan(session, founding, uuid4(), uuid4(), NOW)
         # A payout, a transfer and a balance each; the run, the posting, and the clearing account made and moved.
         assert touched(session) <= 3 * payees + 4
     with counted(database) as session:

@@ -8,53 +8,60 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 import uvicorn
 from eth_account.signers.local import LocalAccount
+from eth_keys.datatypes import PrivateKey
 from fastapi import FastAPI
 from httpx import Client, Response
 from sqlalchemy import text
 from web3 import HTTPProvider, Web3
 
 from streamcoop import clock, migrate, problems
-from streamcoop.accounts import models as account_tables
 from streamcoop.accounts import routes as accounts
 from streamcoop.accounts import service as accounts_service
-from streamcoop.accounts.principals import SCOPES, PrincipalCache
+from streamcoop.accounts.models import SignIn
+from streamcoop.accounts.principals import SCOPES, PrincipalCache, digest_of
 from streamcoop.adapters.anchors import Anchors, origin_hash
 from streamcoop.adapters.members import Membership
+from streamcoop.adapters.rate_registry import RateRegistry
 from streamcoop.database import _engine, async_pool, engine, transaction
-from streamcoop.governance import models as ballot_tables
+from streamcoop.embedded.chain.founding import CONSTITUTION, Founding
+from streamcoop.founded import founded
 from streamcoop.governance import routes as governance
-from streamcoop.membership import models as member_tables
+from streamcoop.membership import officers as officer_service
+from streamcoop.membership import passkey_routes as passkeys
+from streamcoop.membership import register_routes as register
 from streamcoop.membership import routes as membership
 from streamcoop.settings import settings
 from streamcoop.traffic import Allowance
 from tests.conftest import Database
 from tests.embedded.chain_process import LOG_ORIGIN, ChainProcess, running_chain, write_key
 from tests.membership.node import Node, standing_before
+from tests.officers import OFFICERS, founded_with
 
-TABLES = (
-    account_tables.User,
-    account_tables.SignIn,
-    account_tables.ApiToken,
-    member_tables.Member,
-    member_tables.ChainTransaction,
-    ballot_tables.Ballot,
-    ballot_tables.BallotWeight,
-    ballot_tables.BallotVote,
-)
 REQUEST_TIMEOUT_S = 30
 PASSWORD = "correct horse battery"
 FOUNDED_AT = datetime(2026, 11, 10, 12, tzinfo=UTC)
+QUICK: Mapping[str, int] = {
+    "WAITING_SECONDS": 0,
+    "SUPPORTERS_MIN": 1,
+    "DISCUSSION_SECONDS": 0,
+    "BALLOT_SECONDS_MIN": 60,
+    "QUIET_SECONDS": 0,
+    "EXTENSION_SECONDS_MAX": 0,
+    "TIMELOCK_SECONDS": 1,
+    "SHARE_REFUND_SECONDS": 7 * 86_400,
+}
+"""A constitution by which tests need not wait; for another one set what differs before asking for `coop`."""
 
 
 @dataclass
@@ -72,10 +79,11 @@ class Clock:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody signed in."""
+    """Somebody with an API token, and signed in with her password besides."""
 
     user_id: UUID
     headers: dict[str, str]
+    session: dict[str, str]
 
 
 @dataclass
@@ -88,10 +96,20 @@ class Coop:
     registrar: LocalAccount
     contract: str
     worker: Any
+    """`workers.chain`."""
+    register: Any
+    """`workers.register`."""
     operator: Person = field(init=False)
+    """The first officer, who is the treasurer too. The service keeps both officers' keys."""
+    second_officer: Person = field(init=False)
 
     def __post_init__(self) -> None:
-        self.operator = self.person("listener", "operator")
+        self.operator = self.person("listener", "operator", "treasurer")
+        self.second_officer = self.person("listener", "operator")
+        with transaction() as session:
+            for person, officer in zip((self.operator, self.second_officer), OFFICERS, strict=True):
+                key = PrivateKey(bytes(officer.key))
+                officer_service.keep(session, person.user_id, key, settings(), self.clock.now())
 
     def person(self, *roles: str) -> Person:
         with transaction() as session:
@@ -100,7 +118,17 @@ class Coop:
                 session, name, PASSWORD, "Somebody", list(roles or ("listener",)), self.clock.now()
             )
             _, secret = accounts_service.make_token(session, user.id, "test", list(SCOPES), self.clock.now())
-            return Person(user.id, {"Authorization": f"Bearer {secret}"})
+            signed_in, today = secrets.token_urlsafe(), datetime.now(UTC)
+            session.add(
+                SignIn(
+                    id=uuid4(),
+                    digest=digest_of(signed_in),
+                    user_id=user.id,
+                    created_at=today,
+                    expires_at=today + timedelta(days=1),
+                )
+            )
+            return Person(user.id, {"Authorization": f"Bearer {secret}"}, {"Authorization": f"Bearer {signed_in}"})
 
     def get(self, path: str, person: Person | None = None) -> Any:
         answer = self.client.get(f"/api/v1{path}", headers=person and person.headers)
@@ -110,6 +138,10 @@ class Coop:
     def post(self, path: str, person: Person, body: Any = None) -> Response:
         return self.client.post(f"/api/v1{path}", headers=person.headers, json=body)
 
+    def in_session(self, method: str, path: str, person: Person, body: Any = None) -> Response:
+        """What is asked by whoever signed in with a password."""
+        return self.client.request(method, f"/api/v1{path}", headers=person.session, json=body)
+
     def applicant(self, member_class: str = "listener") -> tuple[Person, UUID]:
         """Somebody who has applied, and the id of the membership."""
         person = self.person()
@@ -117,10 +149,22 @@ class Coop:
         assert answer.status_code == 201, answer.text
         return person, UUID(answer.json()["id"])
 
-    def admitting(self) -> tuple[Person, UUID]:
-        """Somebody whom an operator has admitted, before any worker has seen it."""
-        person, member_id = self.applicant()
-        assert self.post(f"/members/{member_id}/admit", self.operator).status_code == 202
+    def pay_share(self, member_id: UUID) -> None:
+        answer = self.post(f"/members/{member_id}/share", self.operator, {"request_id": str(uuid4())})
+        assert answer.status_code == 201, answer.text
+
+    def approve(self, member_id: UUID) -> None:
+        """By both officers."""
+        for officer in (self.operator, self.second_officer):
+            answer = self.post(f"/members/{member_id}/approve", officer)
+            assert answer.status_code == 202, answer.text
+
+    def admitting(self, member_class: str = "listener") -> tuple[Person, UUID]:
+        """Somebody who is to be admitted, share paid and approved by both officers, before any worker has seen it."""
+        person, member_id = self.applicant(member_class)
+        self.pay_share(member_id)
+        self.approve(member_id)
+        assert self.state(member_id) == "admitting"
         return person, member_id
 
     def members(self, number: int) -> list[Person]:
@@ -130,6 +174,14 @@ class Coop:
         for _, member_id in people:
             assert self.state(member_id) == "member"
         return [person for person, _ in people]
+
+    def order(self, member_id: UUID) -> Any:
+        """The last order about a membership."""
+        statement = "select * from coop.register_order where member_id = :id order by id desc limit 1"
+        return self.row(statement, id=member_id)
+
+    def address(self, member_id: UUID) -> str:
+        return str(self.row("select address from coop.member where id = :id", id=member_id).address)
 
     def state(self, member_id: UUID) -> str:
         return str(self.row("select state from coop.member where id = :id", id=member_id).state)
@@ -180,21 +232,34 @@ def coop(chain: Chain, database: Database, tmp_path: Path, monkeypatch: pytest.M
     with standing_before(chain.process.rpc_url) as node:
         _configure(monkeypatch, chain, database, node, contract, tmp_path)
         with _own_connections(database):
-            from workers import anchors  # here, because they read the settings
+            from workers import anchors, ballots  # here, because they read the settings
             from workers import chain as worker
+            from workers import register as register_worker
 
             standing = Clock()
-            for each in (anchors, worker):
+            for each in (anchors, ballots, register_worker):
                 monkeypatch.setattr(each, "now", standing.now)
             with transaction() as session:
                 migrate.found(session, settings(), standing.now())
             with _serving(_app(standing)) as client:
-                yield Coop(client, node, standing, chain.registrar, contract, worker)
+                yield Coop(client, node, standing, chain.registrar, contract, worker, register_worker)
 
 
-def deploy(chain: Chain) -> str:
+def quick_founding() -> Founding:
+    """What the contracts of a co-op by the QUICK constitution are made with."""
+    return founded_with({**CONSTITUTION, "timelock_seconds": QUICK["TIMELOCK_SECONDS"]})
+
+
+def deploy(chain: Chain, founding: Founding | None = None) -> str:
     """A new membership contract's address."""
-    return _deployed(chain, Membership.file, chain.registrar.address)
+    founding = founding or quick_founding()
+    return _deployed(chain, Membership.file, *founding.membership(chain.registrar.address))
+
+
+def deploy_rate_registry(chain: Chain) -> str:
+    """The address of a new registry of decided rates."""
+    registrar = chain.registrar.address
+    return _deployed(chain, RateRegistry.file, *quick_founding().rate_registry(registrar, registrar))
 
 
 def deploy_anchors(chain: Chain) -> str:
@@ -219,8 +284,10 @@ def _deployed(chain: Chain, artifact: Path, *arguments: Any) -> str:
 def _configure(
     monkeypatch: pytest.MonkeyPatch, chain: Chain, database: Database, node: Node, contract: str, folder: Path
 ) -> None:
+    own = {name for name in QUICK if f"STREAMCOOP_{name}" in os.environ}
     for name in [name for name in os.environ if name.startswith("STREAMCOOP_")]:
-        monkeypatch.delenv(name)
+        if name.removeprefix("STREAMCOOP_") not in own:
+            monkeypatch.delenv(name)
     values = {
         "DATA_DIR": str(folder),
         "DATABASE_URL": database.app_url,
@@ -229,24 +296,26 @@ def _configure(
         "CHAIN_RPC_URL": node.url,
         "CHAIN_ID": str(chain.process.chain_id),
         "MEMBERSHIP_CONTRACT": contract,
+        "RATE_REGISTRY": deploy_rate_registry(chain),
         "REGISTRAR_KEY": f"0x{chain.registrar.key.hex()}",
         "SECRET_KEY": base64.b64encode(bytes(range(32))).decode(),
     }
-    for name, value in values.items():
+    for name, value in {**{name: str(number) for name, number in QUICK.items() if name not in own}, **values}.items():
         monkeypatch.setenv(f"STREAMCOOP_{name}", value)
 
 
 @contextmanager
 def _own_connections(database: Database) -> Iterator[None]:
     """This process's settings and engine, for this database."""
-    settings.cache_clear()
-    _engine.cache_clear()
+    kept: tuple[Any, ...] = (settings, _engine, founded)
+    for each in kept:
+        each.cache_clear()
     try:
         yield
     finally:
         engine().dispose()
-        _engine.cache_clear()
-        settings.cache_clear()
+        for each in kept:
+            each.cache_clear()
 
 
 @contextmanager
@@ -275,7 +344,7 @@ def _app(standing: Clock) -> FastAPI:
 
     app = FastAPI(lifespan=running)
     problems.install(app)
-    for feature in (accounts, membership, governance):
+    for feature in (accounts, membership, register, passkeys, governance):
         app.include_router(feature.router)
     app.dependency_overrides[clock.of_request] = standing.now
     return app

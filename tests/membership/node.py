@@ -50,6 +50,33 @@ class Node:
         return {"jsonrpc": "2.0", "id": request["id"], "result": result}
 
 
+def failed_receipt(params: list[Any], _: Callable[[], Any]) -> dict[str, Any]:
+    """A receipt of a transaction that stands in block 0 and has failed."""
+    nothing = "0x0"
+    return {
+        "transactionHash": params[0],
+        "transactionIndex": nothing,
+        "blockHash": "0x" + "11" * 32,
+        "blockNumber": nothing,
+        "from": "0x" + "11" * 20,
+        "to": "0x" + "11" * 20,
+        "cumulativeGasUsed": nothing,
+        "gasUsed": nothing,
+        "effectiveGasPrice": nothing,
+        "contractAddress": None,
+        "logs": [],
+        "logsBloom": "0x" + "00" * 256,
+        "status": nothing,
+        "type": "0x2",
+    }
+
+
+def taken_and_denied(_: list[Any], truth: Callable[[], Any]) -> Any:
+    """The node does what it is asked and says that it failed."""
+    truth()
+    raise _Refused({"code": -32000, "message": "internal error"})
+
+
 class _Refused(Exception):
     """The chain answered with an error, which is passed on."""
 

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from ledger import accounts
-from ledger.store import posting
+from ledger.rules import Rules
+from ledger.store import posting, terms
 from ledger.store.posting import Transfer
 from ledger.store.terms import Founding
 from streamcoop.accounts import service as people
@@ -21,14 +22,14 @@ from streamcoop.payouts.models import Payout
 from tests.conftest import Database
 from tests.ledger.factories import NOW, findings, found
 
-THRESHOLD_MINOR = 1_000
+MINIMUM_MINOR = 1_000
 TREASURER = uuid4()
 MINOR_MICRO = 10_000
 
 
 @pytest.fixture
 def founding(database: Database) -> Founding:
-    return found(database.engine)
+    return found(database.engine, rules=Rules(payout_minimum_minor=MINIMUM_MINOR))
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def payable_micro(session: Session, payee: UUID) -> int:
 
 
 def plan(session: Session, founding: Founding, run_id: UUID | None = None) -> list[Payout]:
-    run = service.plan(session, founding, run_id or uuid4(), THRESHOLD_MINOR, TREASURER, NOW)
+    run = service.plan(session, founding, run_id or uuid4(), TREASURER, NOW)
     return service.payouts_of_run(session, run.id)
 
 
@@ -71,15 +72,33 @@ def test_whole_minor_units_are_paid_and_the_rest_stays(session: Session, foundin
 
 
 @pytest.mark.parametrize(
-    ("earned_micro", "destination"), [(THRESHOLD_MINOR * MINOR_MICRO - 1, "bank 1"), (50_000_000, None)]
+    ("earned_micro", "destination"), [(MINIMUM_MINOR * MINOR_MICRO - 1, "bank 1"), (50_000_000, None)]
 )
-def test_below_the_threshold_or_without_a_destination_nothing_is_paid(
+def test_below_the_minimum_or_without_a_destination_nothing_is_paid(
     session: Session, founding: Founding, earned_micro: int, destination: str | None
 ) -> None:
     payee = a_payee(session, earned_micro, destination)
 
     assert plan(session, founding) == []
     assert payable_micro(session, payee) == earned_micro
+
+
+def test_the_minimum_is_the_one_in_force_when_a_run_is_planned(session: Session, founding: Founding) -> None:
+    payee = a_payee(session, 6 * MINOR_MICRO)
+    epoch = founding.calendar.epoch_at(NOW) + 1
+    terms.adopt_rules(session.connection(), Rules(payout_minimum_minor=5), epoch, "ballot:1", NOW)
+
+    assert plan(session, founding) == []
+    later = service.plan(session, founding, uuid4(), TREASURER, founding.calendar.starts_at(epoch))
+    assert [payout.payee for payout in service.payouts_of_run(session, later.id)] == [payee]
+
+
+def test_a_run_for_one_payee_pays_her_alone_and_less_than_the_minimum(session: Session, founding: Founding) -> None:
+    leaving, rich, poor = (a_payee(session, earned) for earned in (12_345, 20_000_000, MINOR_MICRO - 1))
+    for payee, amounts in ((leaving, [1]), (poor, [])):
+        run = service.plan(session, founding, uuid4(), TREASURER, NOW, payee)
+        assert [payout.amount_minor for payout in service.payouts_of_run(session, run.id)] == amounts
+    assert payable_micro(session, rich) == 20_000_000
 
 
 def test_one_payout_at_a_time_per_payee(session: Session, founding: Founding) -> None:

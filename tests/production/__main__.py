@@ -19,14 +19,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 from eth_account import Account
 from web3 import HTTPProvider, Web3
 
-from streamcoop.adapters.anchors import Anchors, origin_hash
+from streamcoop.adapters.anchors import Anchors
 from streamcoop.adapters.members import Membership
+from streamcoop.adapters.rate_registry import RateRegistry
 from streamcoop.embedded import plan, ports, process, supervisor
+from streamcoop.embedded.chain.founding import epoch_anchor, founding, read_constitution
 from streamcoop.embedded.crew import Crew, NotReady, Part, StopAsked, command_launcher
 from streamcoop.embedded.plan import Places
 from streamcoop.embedded.ports import LOOPBACK
@@ -64,6 +67,7 @@ class Site:
     port: int
     values: dict[str, str] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
+    officer_keys: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
@@ -129,7 +133,11 @@ def _make_secrets(site: Site) -> None:
         "OPERATOR_EMAIL": OPERATOR_EMAIL,
     }
     site.places.secrets.mkdir(mode=0o700)
-    write_private(site.places.operator_password, secrets.token_urlsafe(12))
+    for file in (site.places.operator_password, site.places.second_officer_password):
+        write_private(file, secrets.token_urlsafe(12))
+    site.officer_keys = tuple(f"0x{secrets.token_hex(32)}" for _ in site.places.officer_keys)
+    for file, key in zip(site.places.officer_keys, site.officer_keys, strict=True):
+        write_private(file, key)
     site.words = {
         "/run/secrets/operator_password": str(site.places.operator_password),
         "/tmp/metrics": str(site.folder("metrics")),
@@ -208,16 +216,20 @@ def anvil_package() -> str:
 
 
 def _deploy(site: Site, rpc_url: str) -> None:
-    """The contracts on a chain for development, whose registrar can pay for admissions and anchors."""
+    """The contracts on a chain for development, whose registrar can pay for what it sends them."""
     web3 = Web3(HTTPProvider(rpc_url))
     treasurer = web3.eth.accounts[0]
     registrar = Account.from_key(site.values["STREAMCOOP_REGISTRAR_KEY"]).address
     given = web3.eth.send_transaction({"from": treasurer, "to": registrar, "value": REGISTRAR_WEI})
     web3.eth.wait_for_transaction_receipt(given)
-    origin = origin_hash(site.values["STREAMCOOP_LOG_ORIGIN"])
+    with patch.dict(os.environ, site.values):
+        told = read_constitution(plan.founded_with())
+    constitution = founding([Account.from_key(key).address for key in site.officer_keys], told)
+    anchors = epoch_anchor(treasurer, registrar, site.values["STREAMCOOP_LOG_ORIGIN"])
     deployments: dict[str, tuple[Path, tuple[Any, ...]]] = {
-        "STREAMCOOP_MEMBERSHIP_CONTRACT": (Membership.file, (registrar,)),
-        "STREAMCOOP_ANCHOR_CONTRACT": (Anchors.file, (treasurer, registrar, origin)),
+        "STREAMCOOP_MEMBERSHIP_CONTRACT": (Membership.file, constitution.membership(registrar)),
+        "STREAMCOOP_ANCHOR_CONTRACT": (Anchors.file, anchors),
+        "STREAMCOOP_RATE_REGISTRY": (RateRegistry.file, constitution.rate_registry(treasurer, registrar)),
     }
     for setting, (file, arguments) in deployments.items():
         artifact = json.loads(file.read_text(encoding="utf-8"))
@@ -230,6 +242,13 @@ def _start_service(crew: Crew, site: Site) -> None:
     """The schema, the founding, and all processes of ours behind nginx; returns when each API process is ready."""
     migrate = site.program("migrate")
     crew.run_once("migrate", site.launcher("migrate", migrate), site.places.log("migrate"), MIGRATE_S_MAX)
+    # Theirs are wallets in production. Here the service keeps their keys, so that tests can have them approve.
+    emails = (OPERATOR_EMAIL, plan.SECOND_OFFICER_EMAIL)
+    passwords = (site.places.operator_password, site.places.second_officer_password)
+    officers = [["--officer", *each] for each in zip(emails, site.places.officer_keys, passwords, strict=True)]
+    words = [sys.executable, "-m", "streamcoop.cli", "found", *(str(word) for each in officers for word in each)]
+    keep = site.launcher("officers", Program(words, migrate.environment, 1))
+    crew.run_once("officers", keep, site.places.log("officers"), MIGRATE_S_MAX)
     apis = {name: ports.any_free() for name in APIS}
     for name, port in apis.items():
         launch = site.launcher(name, site.program(name, {"8000": str(port)}))
@@ -281,6 +300,8 @@ def _announce(site: Site) -> None:
         "address": site.address,
         "operator_email": OPERATOR_EMAIL,
         "operator_password_file": str(site.places.operator_password),
+        "second_officer_email": plan.SECOND_OFFICER_EMAIL,
+        "second_officer_password_file": str(site.places.second_officer_password),
         "process": str(os.getpid()),
     }
     write_private(site.places.running, json.dumps(told) + "\n")

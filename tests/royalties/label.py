@@ -27,6 +27,7 @@ from sqlalchemy import text
 
 from ledger import accounts as chart
 from ledger.ids import new_id
+from ledger.rules import Rules
 from ledger.store.terms import Founding
 from ledger.tariff import Tariff
 from streamcoop import clock, models, problems
@@ -200,7 +201,8 @@ def label(
     _configure(monkeypatch, label_database, tmp_path, objects_at)
     _empty(label_database)
     with _own_connections():
-        founding = factories.found(label_database.engine, factories.founding(first_epoch=FIRST_EPOCH))
+        founded = factories.founding(first_epoch=FIRST_EPOCH)
+        founding = factories.found(label_database.engine, founded, rules=Rules(payout_minimum_minor=1))
         standing = Clock()
         with _serving(_app(standing)) as client:
             label = Label(client, label_database, founding, standing)

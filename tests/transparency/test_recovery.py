@@ -49,7 +49,6 @@ from tests.royalties.label import Person
 from tests.transparency.press import Press
 
 EPOCH = factories.EPOCH
-OWED_MINOR = 1
 LOADED_BATCHES = 3
 # Set when a batch is noted as published, which is now.
 TIMES = {"log_batch": {"published_at"}, "erasure": {"ended_at"}}
@@ -87,7 +86,7 @@ class Story:
         label.go_to(EPOCH + 1)
         with transaction() as session:
             payouts.set_destination(session, kyai.user_id, "DE89 3704 0044 0532 0130 00")
-            run = payouts.plan(session, label.founding, uuid4(), OWED_MINOR, putri.user_id, label.clock.now())
+            run = payouts.plan(session, label.founding, uuid4(), putri.user_id, label.clock.now())
             (sent,) = payouts.mark_sent(session, run.id, label.clock.now())
             self.payout = sent.id
         label.play(lestari, pagi, 1, epoch=EPOCH)

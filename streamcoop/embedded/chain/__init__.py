@@ -14,7 +14,7 @@ What it promises:
 - Calls see the block they name, its time included, as on any other node: a contract that refuses to look at the
   present second (ERC-5805) refuses it here too. `evm_mine` adds an empty block.
 
-Run: `python -m streamcoop.embedded.chain --data DIR --port PORT --registrar-key-file FILE --log-origin-file FILE`. When
-it is ready it writes one line of JSON to standard output: `rpc_url`, `chain_id`, `membership_contract` and
-`anchor_contract`. SIGTERM and SIGINT end it.
+Run: `python -m streamcoop.embedded.chain --data DIR --port PORT --registrar-key-file FILE --log-origin-file FILE
+--officer ADDRESS --officer ADDRESS [--constitution-file FILE]`. When it is ready it writes one line of JSON to standard
+output: `rpc_url`, `chain_id`, `membership_contract`, `anchor_contract` and `rate_registry`. SIGTERM and SIGINT end it.
 """

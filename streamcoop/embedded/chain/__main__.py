@@ -13,8 +13,9 @@ from pathlib import Path
 from eth_keys.datatypes import PrivateKey
 from eth_utils.exceptions import ValidationError
 
-from streamcoop.embedded.chain.evm import CHAIN_ID, LocalChain, RegistrarChanged
+from streamcoop.embedded.chain.evm import CHAIN_ID, FoundingRefused, LocalChain, RegistrarChanged
 from streamcoop.embedded.chain.file import ChainFileInUse, ChainFileUnknown
+from streamcoop.embedded.chain.founding import CONSTITUTION, FoundingInvalid, founding, read_constitution
 from streamcoop.embedded.chain.rpc import Rpc
 from streamcoop.embedded.chain.server import Server
 
@@ -25,6 +26,16 @@ STOP_POLL_S = 0.05
 
 class RegistrarKeyInvalid(Exception):
     """The registrar's key file does not hold one 32-byte key in hexadecimal."""
+
+
+_REFUSALS = (
+    ChainFileInUse,
+    ChainFileUnknown,
+    RegistrarKeyInvalid,
+    RegistrarChanged,
+    FoundingInvalid,
+    FoundingRefused,
+)
 
 
 def read_key(path: Path) -> PrivateKey:
@@ -43,6 +54,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="port on the loopback interface; 0 takes a free one")
     parser.add_argument("--registrar-key-file", type=Path, required=True, metavar="FILE", help="key of the registrar")
     parser.add_argument("--log-origin-file", type=Path, required=True, metavar="FILE", help="origin of the public log")
+    parser.add_argument("--officer", action="append", required=True, metavar="ADDRESS", help="two or more")
+    parser.add_argument("--constitution-file", type=Path, metavar="FILE", help="what the contracts enforce of it, JSON")
     return parser.parse_args(arguments)
 
 
@@ -56,9 +69,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         key, origin = read_key(options.registrar_key_file), options.log_origin_file.read_text(encoding="utf-8").strip()
-        chain = LocalChain(options.data / CHAIN_FILE, key, origin)
+        file = options.constitution_file
+        constitution = CONSTITUTION if file is None else read_constitution(file.read_text(encoding="utf-8"))
+        chain = LocalChain(options.data / CHAIN_FILE, key, origin, founding(options.officer, constitution))
         server = Server(Rpc(chain), options.port)
-    except (ChainFileInUse, ChainFileUnknown, RegistrarKeyInvalid, RegistrarChanged) as error:
+    except _REFUSALS as error:
         print(f"{type(error).__doc__} {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -70,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         "chain_id": CHAIN_ID,
         "membership_contract": chain.membership_contract,
         "anchor_contract": chain.anchor_contract,
+        "rate_registry": chain.rate_registry,
     }
     print(json.dumps(ready), flush=True)
     signal.sigwait(ending)

@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +15,34 @@ from eth.chains.base import MiningChain
 from eth.consensus.applier import ConsensusApplier
 from eth.consensus.noproof import NoProofConsensus
 from eth.db.atomic import AtomicDB
-from eth.exceptions import PyEVMError
+from eth.exceptions import PyEVMError, VMError
 from eth.typing import AccountDetails, HeaderParams
 from eth.vm.forks.cancun import CancunVM
 from eth.vm.spoof import SpoofTransaction
+from eth_abi.abi import encode
+from eth_abi.exceptions import EncodingError
 from eth_keys.datatypes import PrivateKey
 from eth_typing import Address, BlockNumber, Hash32
+from eth_utils.abi import get_abi_input_types
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 from eth_utils.hexadecimal import decode_hex
 
 from streamcoop.embedded.chain.file import ChainFile
+from streamcoop.embedded.chain.founding import Arguments, Founding, epoch_anchor
 
 CHAIN_ID = 31_337
 """The number that development chains use by custom, and that wallets know as such."""
 
 _ARTIFACTS = Path(__file__).resolve().parents[3] / "contracts" / "abi"
 CONTRACT_FILE = _ARTIFACTS / "CoopMembership.json"
-ANCHOR_FILE = _ARTIFACTS / "LogAnchor.json"
+ANCHOR_FILE = _ARTIFACTS / "EpochAnchor.json"
+REGISTRY_FILE = _ARTIFACTS / "RateRegistry.json"
 
 REGISTRAR_BALANCE_WEI = 1_000_000 * 10**18
 BLOCK_GAS_MAX = 30_000_000
-DEPLOYMENT_GAS_MAX = 5_000_000
+DEPLOYMENT_GAS_MAX = 10_000_000
 GAS_PRICE_WEI_MIN = 10 * 10**9
 """Of a deployment; above the first block's base fee, which is 1 gwei."""
 
@@ -47,6 +51,10 @@ DYNAMIC_FEE_TYPE = 2
 
 class RegistrarChanged(Exception):
     """The chain was founded with another registrar's key than the one given now."""
+
+
+class FoundingRefused(Exception):
+    """A contract refuses to be made with what the co-op is founded with."""
 
 
 class _Blocks(MiningChain):
@@ -102,8 +110,10 @@ def created_address(transaction: SignedTransactionAPI) -> bytes:
     return keccak(rlp.encode([transaction.sender, transaction.nonce]))[12:]
 
 
-def _deploy(blocks: _Blocks, key: PrivateKey, artifact: Path, arguments: bytes) -> bytes:
+def _deploy(blocks: _Blocks, key: PrivateKey, file: Path, arguments: Arguments) -> bytes:
     """Mines a contract's creation and returns where it stands."""
+    artifact = json.loads(file.read_text(encoding="utf-8"))
+    (constructor,) = (entry for entry in artifact["abi"] if entry["type"] == "constructor")
     head: Any = blocks.get_canonical_head()
     unsigned = blocks.create_unsigned_transaction(
         nonce=blocks.get_vm(head).state.get_nonce(Address(key.public_key.to_canonical_address())),
@@ -111,7 +121,7 @@ def _deploy(blocks: _Blocks, key: PrivateKey, artifact: Path, arguments: bytes) 
         gas=DEPLOYMENT_GAS_MAX,
         to=Address(b""),
         value=0,
-        data=decode_hex(json.loads(artifact.read_text(encoding="utf-8"))["bytecode"]) + arguments,
+        data=decode_hex(artifact["bytecode"]) + encode(get_abi_input_types(constructor), arguments),
     )
     deployment = unsigned.as_signed_transaction(key, chain_id=CHAIN_ID)
     _, _, (computation,) = blocks.mine_all([deployment], parent_header=head)
@@ -122,49 +132,62 @@ def _deploy(blocks: _Blocks, key: PrivateKey, artifact: Path, arguments: bytes) 
 class LocalChain:
     """The blocks and their state. Every public method may be called from any thread; one at a time is served."""
 
-    def __init__(self, path: Path, registrar_key: PrivateKey, log_origin: str) -> None:
-        """Opens the chain kept at `path`, or founds it with the registrar's money and the contract of the members.
+    def __init__(self, path: Path, registrar_key: PrivateKey, log_origin: str, founding: Founding) -> None:
+        """Opens the chain kept at `path`, or founds it with the registrar's money and the contracts.
 
-        The anchors of each log have a contract of their own, deployed where it is missing: in chains of earlier
-        versions too. Raises `RegistrarChanged`, `ChainFileInUse` and `ChainFileUnknown`.
+        `founding` counts at the first opening only. The anchors of each log have a contract of their own, deployed
+        where it is missing. Raises `RegistrarChanged`, `FoundingRefused`, `ChainFileInUse` and `ChainFileUnknown`.
         """
         self._lock = threading.Lock()
         self._file = ChainFile(path)
         self._db = AtomicDB(self._file)
-        registrar = Address(registrar_key.public_key.to_canonical_address())
         try:
             if self._file.is_empty():
                 with self._file.transaction():
-                    self._found(registrar_key)
+                    self._found(registrar_key, founding)
             self._blocks = _Blocks(self._db)
-            founding = self._blocks.get_canonical_block_by_number(BlockNumber(1)).transactions[0]
-            if founding.sender != registrar:
-                raise RegistrarChanged(f"the chain's registrar is {to_checksum_address(founding.sender)}")
-            anchors = self._anchors(registrar_key, sha256(log_origin.encode()).digest())
+            first = self._blocks.get_canonical_block_by_number(BlockNumber(1)).transactions[0]
+            if first.sender != Address(registrar_key.public_key.to_canonical_address()):
+                raise RegistrarChanged(f"the chain's registrar is {to_checksum_address(first.sender)}")
+            self.anchor_contract = self._anchors(registrar_key, log_origin)
+            self.membership_contract = self._kept(CONTRACT_FILE)
+            self.rate_registry = self._kept(REGISTRY_FILE)
         except BaseException:
             self._file.close()
             raise
-        self.membership_contract = to_checksum_address(created_address(founding))
-        self.anchor_contract = to_checksum_address(anchors)
 
-    def _found(self, registrar_key: PrivateKey) -> None:
-        registrar = registrar_key.public_key.to_canonical_address()
+    def _found(self, registrar_key: PrivateKey, founding: Founding) -> None:
         account: AccountDetails = {"balance": REGISTRAR_BALANCE_WEI, "nonce": 0, "code": b"", "storage": {}}
         header: dict[str, HeaderParams] = {"difficulty": 0, "gas_limit": BLOCK_GAS_MAX, "timestamp": int(time.time())}
-        _Blocks.from_genesis(self._db, header, {Address(registrar): account})
-        _deploy(_Blocks(self._db), registrar_key, CONTRACT_FILE, registrar.rjust(32, b"\0"))
+        _Blocks.from_genesis(self._db, header, {Address(registrar_key.public_key.to_canonical_address()): account})
+        registrar = registrar_key.public_key.to_checksum_address()
+        arguments = {
+            CONTRACT_FILE: founding.membership(registrar),
+            REGISTRY_FILE: founding.rate_registry(registrar, registrar),
+        }
+        for file, given in arguments.items():
+            try:
+                address = _deploy(_Blocks(self._db), registrar_key, file, given)
+            except (VMError, EncodingError) as error:
+                raise FoundingRefused(f"{file.stem}: {error}") from error
+            self._file.keep_contract(file.stem, address)
 
-    def _anchors(self, registrar_key: PrivateKey, origin_hash: bytes) -> bytes:
+    def _kept(self, file: Path) -> str:
+        address = self._file.contract(file.stem)
+        assert address is not None  # since the founding, in the same transaction
+        return to_checksum_address(address)
+
+    def _anchors(self, registrar_key: PrivateKey, log_origin: str) -> str:
         """Where the anchors of a log stand; the registrar is administrator and anchorer."""
-        name = f"LogAnchor {origin_hash.hex()}"
-        known = self._file.contract(name)
-        if known is not None:
-            return known
-        registrar = registrar_key.public_key.to_canonical_address().rjust(32, b"\0")
-        with self._file.transaction():
-            address = _deploy(self._blocks, registrar_key, ANCHOR_FILE, registrar + registrar + origin_hash)
-            self._file.keep_contract(name, address)
-        return address
+        registrar = registrar_key.public_key.to_checksum_address()
+        arguments = epoch_anchor(registrar, registrar, log_origin)
+        name = f"{ANCHOR_FILE.stem} {arguments[-1].hex()}"
+        address = self._file.contract(name)
+        if address is None:
+            with self._file.transaction():
+                address = _deploy(self._blocks, registrar_key, ANCHOR_FILE, arguments)
+                self._file.keep_contract(name, address)
+        return to_checksum_address(address)
 
     def close(self) -> None:
         """Waits for the call under way and lets go of the file."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from eth.db.backends.base import BaseDB
 
-CHAIN_FORMAT = 1
+CHAIN_FORMAT = 2
+"""1 had other contracts, and members whom no officers approved."""
 LOCK_WAIT_S_MAX = 2.0
 """How long to wait for a process that is still letting go of the chain file."""
 
@@ -20,7 +21,7 @@ class ChainFileInUse(Exception):
 
 
 class ChainFileUnknown(Exception):
-    """The chain file was written by another version and cannot be read by this one."""
+    """The chain file was written by another version, and cannot be taken over: begin with a new data folder."""
 
 
 class ChainFile(BaseDB):
@@ -51,7 +52,6 @@ class ChainFile(BaseDB):
         if version not in (0, CHAIN_FORMAT):
             raise ChainFileUnknown(f"format {version}, expected {CHAIN_FORMAT}")
         self._sql.execute("CREATE TABLE IF NOT EXISTS node (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
-        # Not in the format's number: an earlier version reads the chain all the same.
         self._sql.execute("CREATE TABLE IF NOT EXISTS contract (name TEXT PRIMARY KEY, address BLOB NOT NULL)")
         self._sql.execute(f"PRAGMA user_version = {CHAIN_FORMAT}")
         self._sql.execute("COMMIT")

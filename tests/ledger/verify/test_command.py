@@ -52,7 +52,7 @@ def test_a_log_that_holds_is_reported_with_what_was_taken_on_trust(tmp_path: Pat
     assert result.exit_code == 0, result.output
     for line in (
         "Test Co-op: coop.example/log",
-        "41 of 41 entries",
+        "51 of 51 entries",
         "outside witnesses: 1 of 2",
         "keys: TRUSTED ON FIRST USE",
         "bank at the close of 2026-03: attested by coop.example/treasurer and coop.example/chair",
@@ -85,7 +85,7 @@ def test_what_does_not_hold_is_told_with_its_entry_and_amounts(tmp_path: Path) -
 
 def test_a_log_that_cannot_be_read_is_no_verdict(tmp_path: Path) -> None:
     publish(tmp_path / "log", story().entries)
-    (tmp_path / "log" / "tile" / "entries" / "000.p" / "41").unlink()
+    (tmp_path / "log" / "tile" / "entries" / "000.p" / "51").unlink()
     result = verify(tmp_path / "log")
     assert result.exit_code == 2
     assert "Not read to its end: a file is missing: tile/entries/000" in result.output
@@ -155,13 +155,13 @@ def test_evidence_of_a_fork_is_checked_by_whoever_is_given_it(tmp_path: Path, st
     (evidence,) = state.rglob("evidence-*.txt")
     assert str(evidence) in told.output
     shown = verify(evidence)
-    sentence = "coop.example/log signed a log of 41 entries and one of 41, and they are not one.\n"
+    sentence = "coop.example/log signed a log of 51 entries and one of 51, and they are not one.\n"
     assert (shown.exit_code, shown.output) == (0, sentence)
     other = verify(evidence, "--state", tmp_path / "nothing", f"--key={factory.VERIFIERS[0]}")
     assert (other.exit_code, other.output) == (0, sentence)
     for args in (["--state", tmp_path / "nothing"], [f"--key={factory.OFFICERS[0].verifier}"]):
         assert verify(evidence, *args).exit_code == 1
-    for text in ("{}", "\xff", evidence.read_text(encoding="utf-8").replace("\n41\n", "\n40\n")):
+    for text in ("{}", "\xff", evidence.read_text(encoding="utf-8").replace("\n51\n", "\n40\n")):
         evidence.write_text(text, encoding="utf-8")
         refused = verify(evidence)
         assert (refused.exit_code, refused.output[:20]) == (1, "This shows no fork: ")

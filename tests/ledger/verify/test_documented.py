@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from ledger import attestation, canonical, entries, founding, receipts, rotation, tiles
+from ledger import attestation, ballots, canonical, entries, founding, receipts, rotation, tiles
+from ledger.constitution import Bound, Constitution
 from ledger.verify.audit import _ORDER
 from tests.ledger.log_factory import publish, story
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "log.md").read_text(encoding="utf-8")
-ENTRIES = PAGE.partition("\n## Entries\n")[2].partition("\n## Openings\n")[0]
+ENTRIES, _, CONSTITUTION = (
+    PAGE.partition("\n## Entries\n")[2].partition("\n## Openings\n")[0].partition("\n## The constitution\n")
+)
 KINDS = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^### |\Z)", ENTRIES, re.MULTILINE | re.DOTALL))
 
 
@@ -32,6 +35,22 @@ def test_every_field_is_documented_and_shown_in_an_example(kind: str) -> None:
     assert fields.keys() - {"type", "v"} == entries.FORMS[kind].keys()
 
 
+def test_every_rule_of_the_constitution_is_told() -> None:
+    assert set(re.findall(r"`(\w+)`", CONSTITUTION)) == {
+        *Constitution.__dataclass_fields__,
+        *Bound.__dataclass_fields__,
+    }
+
+
+def test_what_a_vote_is_signed_for_is_told() -> None:
+    told = ""
+    for name in ("Vote", "Choice"):
+        fields = ",".join(f"{field['type']} {field['name']}" for field in ballots.TYPES[name])
+        told += f"{name}({fields})"
+    assert told in PAGE
+    assert f"`{ballots.DOMAIN_NAME}`, version `{ballots.DOMAIN_VERSION}`" in PAGE
+
+
 def test_the_order_within_a_batch_is_told() -> None:
     told = ENTRIES.partition("Within a batch")[2].partition("\n\n")[0]
     kinds = [kind for kind in re.findall(r"`(\w+)`", told) if kind in entries.FORMS]
@@ -42,7 +61,7 @@ def test_trees_openings_and_what_is_signed_are_told() -> None:
     for tree in (entries.PLAYS_TREE, entries.TOP_UPS_TREE, entries.GRANTS_TREE, entries.WALLETS_TREE):
         amounts = ", ".join(name.removesuffix("_micro") for name in tree.amounts)
         assert f"| `{tree.tag}` | {amounts} |" in PAGE
-    for head in (attestation.HEAD, rotation.HEAD, founding.HEAD, receipts.PROMISE_HEAD):
+    for head in (attestation.HEAD, rotation.HEAD, founding.HEAD, receipts.PROMISE_HEAD, receipts.VOTE_PROMISE_HEAD):
         assert head in PAGE
 
 

@@ -24,8 +24,8 @@ from tests.ledger.log_factory import publish, story
 from tests.ledger.verify.auditing import NOW_S, audit, said
 from tests.ledger.verify.servers import Misbehaviour, serving
 
-LAST_BUNDLE = tiles.path(ENTRIES, 0, 41)
-LAST_TILE = tiles.path(0, 0, 41)
+LAST_BUNDLE = tiles.path(ENTRIES, 0, 51)
+LAST_TILE = tiles.path(0, 0, 51)
 # Far below what a stalling server or a log of absurd size would take, far above what a slow machine needs.
 WAIT_S_MAX = 20
 
@@ -262,9 +262,9 @@ def test_a_file_of_another_length_is_no_pass(
     [
         lambda text: text.replace("\n", "\r\n"),
         lambda text: text.replace("\n\n", "\nextension\n\n"),
-        lambda text: text.replace("\n41\n", "\n041\n"),
-        lambda text: text.replace("\n41\n", "\n40\n"),
-        lambda text: text.replace("\n41\n", f"\n{2**63}\n"),
+        lambda text: text.replace("\n51\n", "\n051\n"),
+        lambda text: text.replace("\n51\n", "\n40\n"),
+        lambda text: text.replace("\n51\n", f"\n{2**63}\n"),
         lambda text: text.replace("coop.example/log", "coop.example/other"),
         lambda text: text.partition("— ")[0],
         lambda text: text.partition("— ")[0] + "— " + text.split("— ")[1],
@@ -361,7 +361,7 @@ def test_an_entry_that_is_none_is_told_and_the_rest_is_read(tmp_path: Path, case
     publish(tmp_path, [*data, ODD[case]])
     report = audit(tmp_path)
     assert report.verdict == 1
-    assert [(finding.check, finding.at) for finding in report.findings.first] == [("forms", 41)]
+    assert [(finding.check, finding.at) for finding in report.findings.first] == [("forms", 51)]
 
 
 def test_of_very_many_findings_the_first_are_kept(tmp_path: Path) -> None:

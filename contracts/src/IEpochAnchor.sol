@@ -23,7 +23,7 @@ import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol"
 ///
 /// Epochs, sizes and sums are those of the log's entries: `grossMicro` and `royaltiesMicro` are millionths of the co-op's
 /// currency, as the epoch's seal tells them. Times are block timestamps in seconds.
-interface ILogAnchor is IAccessControl {
+interface IEpochAnchor is IAccessControl {
     /// @notice What was written at an epoch's close. All zero where nothing was: `anchoredAt` of an anchor never is.
     struct Anchor {
         uint64 size;

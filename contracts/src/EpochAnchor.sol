@@ -4,17 +4,17 @@ pragma solidity 0.8.37;
 import {AccessControl} from "@openzeppelin/contracts/access/AccessControl.sol";
 import {Time} from "@openzeppelin/contracts/utils/types/Time.sol";
 
-import {ILogAnchor} from "./ILogAnchor.sol";
+import {IEpochAnchor} from "./IEpochAnchor.sol";
 
-/// @title LogAnchor
-/// @notice {ILogAnchor} is the specification.
-contract LogAnchor is AccessControl, ILogAnchor {
+/// @title EpochAnchor
+/// @notice {IEpochAnchor} is the specification.
+contract EpochAnchor is AccessControl, IEpochAnchor {
     /* CONSTANTS AND IMMUTABLES */
 
-    /// @inheritdoc ILogAnchor
+    /// @inheritdoc IEpochAnchor
     bytes32 public constant ANCHORER_ROLE = keccak256("ANCHORER_ROLE");
 
-    /// @inheritdoc ILogAnchor
+    /// @inheritdoc IEpochAnchor
     bytes32 public immutable originHash;
 
     /* STORAGE */
@@ -38,7 +38,7 @@ contract LogAnchor is AccessControl, ILogAnchor {
 
     /* ONLY ANCHORER FUNCTIONS */
 
-    /// @inheritdoc ILogAnchor
+    /// @inheritdoc IEpochAnchor
     function anchor(uint64 epoch, uint64 size, bytes32 root, uint64 grossMicro, uint64 royaltiesMicro)
         external
         onlyRole(ANCHORER_ROLE)
@@ -67,12 +67,12 @@ contract LogAnchor is AccessControl, ILogAnchor {
 
     /* VIEWS */
 
-    /// @inheritdoc ILogAnchor
+    /// @inheritdoc IEpochAnchor
     function anchorOf(uint64 epoch) external view returns (Anchor memory) {
         return _anchorOf[epoch];
     }
 
-    /// @inheritdoc ILogAnchor
+    /// @inheritdoc IEpochAnchor
     function latest() public view returns (uint64 epoch, Anchor memory anchored) {
         uint256 number = _epochs.length;
         if (number != 0) {
@@ -81,12 +81,12 @@ contract LogAnchor is AccessControl, ILogAnchor {
         }
     }
 
-    /// @inheritdoc ILogAnchor
+    /// @inheritdoc IEpochAnchor
     function count() external view returns (uint256) {
         return _epochs.length;
     }
 
-    /// @inheritdoc ILogAnchor
+    /// @inheritdoc IEpochAnchor
     function epochAt(uint256 index) external view returns (uint64) {
         return _epochs[index];
     }
