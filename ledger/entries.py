@@ -50,6 +50,7 @@ SHARES = "shares"
 BALLOT = "ballot"
 VOTES = "votes"
 DELEGATIONS = "delegations"
+BALLOT_STOPPED = "ballot_stopped"
 RELEASE = "release"
 ROYALTIES = "royalties"
 LATE = "late"
@@ -240,6 +241,8 @@ FORMS: Mapping[str, Mapping[str, Check]] = {
     VOTES: {"ballot": _uuid, "votes": _list(_VOTE, most=VOTES_AN_ENTRY_MAX)},
     # After the votes: the seats that counted with their delegate's vote, in the same order.
     DELEGATIONS: {"ballot": _uuid, "delegations": _list(_DELEGATION, most=DELEGATIONS_AN_ENTRY_MAX)},
+    # A ballot that took votes and has no result: it changed nothing, and they are not published.
+    BALLOT_STOPPED: {"ballot": _uuid, "opened_at": _count, "stopped_at": _count, "because": _text},
     # A royalty line that was held and now is paid.
     RELEASE: {"closed_in": _integer, "epoch": _integer, "track": _uuid, "payee": _digest, "amount_micro": _count},
     # A track's share-out of one epoch, by `ledger.royalties`; `lines` in the order of the split's payees.

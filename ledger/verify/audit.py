@@ -48,6 +48,7 @@ _ORDER = (
     (entries.PAYOUTS,),
     (entries.SHARES,),
     (entries.BALLOT, entries.VOTES, entries.DELEGATIONS),
+    (entries.BALLOT_STOPPED,),
     (entries.RELEASE,),
     (entries.ROYALTIES, entries.LATE),
     (entries.WALLETS,),
@@ -66,6 +67,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     entries.SPLIT: ("split",),
     entries.PLAYS: ("epoch", "track"),
     entries.BALLOT: ("ballot",),
+    entries.BALLOT_STOPPED: ("ballot",),
     entries.RELEASE: ("closed_in", "epoch", "track", "payee"),
     entries.ROYALTIES: ("closed_in", "epoch", "track"),
     entries.LATE: ("closed_in", "epoch", "track"),
@@ -213,6 +215,7 @@ class Audit:
             entries.BALLOT: self._take_ballot,
             entries.VOTES: lambda entry: self.ballots.take_votes(self.at, entry),
             entries.DELEGATIONS: lambda entry: self.ballots.take_delegations(self.at, entry),
+            entries.BALLOT_STOPPED: self._take_ballot_stopped,
             entries.RELEASE: self._take_release,
             entries.ROYALTIES: self._take_royalties,
             entries.LATE: self._take_late,
@@ -579,6 +582,9 @@ class Audit:
 
     def _take_ballot(self, entry: Entry) -> None:
         self.ballots.begin(self.at, entry, self._batch.closed_at)
+
+    def _take_ballot_stopped(self, entry: Entry) -> None:
+        self.ballots.take_stopped(self.at, entry, self._batch.closed_at)
 
     # --- Share-outs ---
 

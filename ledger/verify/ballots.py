@@ -95,6 +95,8 @@ class Ballots:
     ) -> None:
         self.constitution = Constitution()
         self.counted: dict[str, Ballot] = {}
+        self.stopped: dict[str, str] = {}
+        """Why, of each ballot that took votes and has no result."""
         self.cast: dict[tuple[str, str], Cast] = {}
         self._findings, self._shown, self._watched, self._contract = findings, shown, watched, contract
         self._keeps_seats = keeps_seats
@@ -123,6 +125,8 @@ class Ballots:
         self._require_time(entry, batch_closed_at)
         if id_ in self.counted:
             self._wrong("a ballot is counted twice", "", id_)
+        if id_ in self.stopped:
+            self._wrong("a ballot is counted that was stopped", "", id_)
         where = entry["chain_id"], entry["contract"].lower()
         if self._contract is not None and where != self._contract:
             self._wrong("a ballot of another membership contract than the founding note's", self._contract, where)
@@ -211,6 +215,18 @@ class Ballots:
                 self._wrong("a delegation to somebody whose vote does not count", "", told["delegate"])
             else:
                 counting.delegators.setdefault(delegate, []).append((address, told["member_class"]))
+
+    def take_stopped(self, at: int, entry: Entry, batch_closed_at: int) -> None:
+        """A BALLOT_STOPPED entry."""
+        self._at = at
+        id_, stopped_at = entry["ballot"], entry["stopped_at"]
+        if id_ in self.counted:
+            self._wrong("a ballot is stopped that was counted", "", id_)
+        if id_ in self.stopped:
+            self._wrong("a ballot is stopped twice", "", id_)
+        if not entry["opened_at"] <= stopped_at <= batch_closed_at:
+            self._wrong("a ballot is stopped at another time", f"up to {batch_closed_at}", stopped_at)
+        self.stopped.setdefault(id_, entry["because"])
 
     def end(self) -> None:
         """No votes follow: count the ballot whose votes were read, if there is one."""

@@ -227,9 +227,11 @@ class Held:
             self._pass(file, "promise", f"to be published by {instant(told.publish_by)}")
 
     def _check_vote(self, file: str, told: VotePromise, until: int) -> None:
-        """A vote that was taken is counted, unless its member has voted again since."""
+        """A vote that was taken is counted, unless its member has voted again since, or the ballot was stopped."""
         ballot, cast = str(told.ballot), self._ballots.cast.get((str(told.ballot), told.address))
-        if ballot not in self._ballots.counted:
+        if ballot in self._ballots.stopped:
+            self._pass(file, "vote", f"ballot {ballot} was stopped and counted for nobody")
+        elif ballot not in self._ballots.counted:
             if told.publish_by < until:
                 said = (
                     f"ballot {ballot} was to be counted by {instant(told.publish_by)}, and the log has no count of it"

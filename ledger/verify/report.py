@@ -188,6 +188,8 @@ class Report:
     unvoted: list[str] = field(default_factory=list)
     """Terms that no ballot decided."""
     ballots: list[BallotTotals] = field(default_factory=list)
+    ballots_stopped: dict[str, str] = field(default_factory=dict)
+    """Why, of each ballot that took votes and has no result."""
     constitution: str = ""
     """Its SHA-256."""
     receipts: list[ReceiptOutcome] = field(default_factory=list)
@@ -253,6 +255,8 @@ class Report:
         yield FICTION
 
     def _trust_in_ballots(self) -> Iterator[str]:
+        for ballot, because in self.ballots_stopped.items():
+            yield f"ballot {ballot} was stopped: {because}"
         for each in self.ballots:
             if each.waiting:
                 yield f"decided by ballot {each.number} and not in force: {', '.join(each.waiting)}"
@@ -288,6 +292,7 @@ class Report:
             "waiting": {label(self.calendar, epoch): sum_micro for epoch, sum_micro in sorted(self.waiting.items())},
             "constitution": self.constitution,
             "ballots": [asdict(each) for each in self.ballots],
+            "ballots_stopped": self.ballots_stopped,
             "receipts": [asdict(outcome) for outcome in self.receipts],
             "checks": dict(self.checks()),
             "findings": [asdict(finding) for finding in self.findings.first],

@@ -277,6 +277,7 @@ class _Run:
         report.entries, report.kinds, report.batches = audit.at + 1, audit.kinds, audit.batches
         report.waiting, report.unvoted = audit.waiting(), audit.unvoted
         report.ballots, report.constitution = [*audit.ballots.totals()], audit.ballots.constitution.hash
+        report.ballots_stopped = audit.ballots.stopped
         report.epochs, report.lines, report.lines_left_out = audit.epochs, audit.lines, audit.lines_left_out
 
     def _check_signatures(

@@ -289,12 +289,6 @@ class CoopContract:
         if now != block:
             raise ChainForked(f"block {block.number} was {block.hash} and is {now.hash}")
 
-    def time(self) -> int:
-        """What time it is on the chain. One that mines on demand is asked to go on first: its clock stood still."""
-        with self._node_errors():
-            self._mine()
-            return self._stamp("latest").timestamp
-
     def final_block(self, finality_depth: int, not_before: int) -> BlockStamp | None:
         """The newest block with at least `finality_depth` blocks on it, once its time is `not_before` (chain seconds).
 

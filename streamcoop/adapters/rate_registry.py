@@ -57,10 +57,6 @@ class RateRegistry(CoopContract):
 
     file = CONTRACTS / "RateRegistry.json"
 
-    def timelock(self) -> int:
-        """Seconds that lie at least between a decision's writing and its effect."""
-        return int(self._ask("timelock"))
-
     def bounds(self) -> RateBounds:
         """Within what every decision stays."""
         return RateBounds(*(Rates(*numbers) for numbers in self._ask("bounds")))
@@ -96,17 +92,17 @@ class RateRegistry(CoopContract):
         return found
 
     def build_decision(
-        self, ballot_id: UUID, result_hash: bytes, rates: Rates, effective_at: int, nonce: int | None = None
+        self, ballot_id: UUID, result_hash: bytes, rates: Rates, nonce: int | None = None
     ) -> SignedTransaction:
         """The registrar's signed order to write a decision, not sent yet. `nonce` is `next_nonce()` unless given.
 
-        `effective_at` is at least the chain's time plus the timelock when it is mined, so leave it some room. To repeat
-        a decision with the same content changes nothing.
+        It takes effect the timelock after the block that has it. To repeat a decision with the same content changes
+        nothing.
 
-        Raises `ReadOnly`, `FeeTooHigh` and `CallRefused`, by name: DecidedOtherwise, TimelockTooShort,
-        EffectNotAscending, OutOfBounds, StepTooLarge, CutsNotOrdered, AccessControlUnauthorizedAccount.
+        Raises `ReadOnly`, `FeeTooHigh` and `CallRefused`, by name: DecidedOtherwise, OutOfBounds, StepTooLarge,
+        CutsNotOrdered, AccessControlUnauthorizedAccount.
         """
-        call = self._contract.functions.decide(ballot_id.bytes, result_hash, astuple(rates), effective_at)
+        call = self._contract.functions.decide(ballot_id.bytes, result_hash, astuple(rates))
         return self._build(call, nonce)
 
 

@@ -13,14 +13,14 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
-from ledger import counting
+from ledger import counting, entries
 from ledger.ballots import SignedVote
 from ledger.counting import Counted
 from ledger.entries import Entry
 from ledger.store.batches import open_batch
 from streamcoop.governance import service
 from streamcoop.governance.electorate import coming_numbers, seats, stop
-from streamcoop.governance.models import CLOSED, COUNTED, COUNTING, OPEN, Ballot
+from streamcoop.governance.models import CLOSED, COUNTED, COUNTING, OPEN, STOPPED, Ballot
 from streamcoop.governance.proposing import constitution_of, end, locked
 from streamcoop.governance.voting import form_of
 
@@ -94,8 +94,21 @@ def close(session: Session, ballot_id: UUID, found: Counted, now: datetime) -> N
 
 
 def told_in(conn: Connection, batch: int) -> Iterator[tuple[str, Entry]]:
-    """The ballots that were counted in a batch of the shared log, as its entries."""
+    """The ballots that were counted in a batch of the shared log, and those stopped after they had opened, as its
+    entries.
+    """
+    told = select(Ballot).where(Ballot.batch == batch).order_by(Ballot.id)
     with Session(conn) as session:
-        told = select(Ballot).where(Ballot.batch == batch, Ballot.state.in_(COUNTED)).order_by(Ballot.id)
-        for ballot in session.scalars(told):
+        for ballot in session.scalars(told.where(Ballot.state.in_(COUNTED))):
             yield from counted(session, ballot).entries()
+        for ballot in session.scalars(told.where(Ballot.state == STOPPED)):
+            yield entries.BALLOT_STOPPED, _stopped(ballot)
+
+
+def _stopped(ballot: Ballot) -> Entry:
+    return {
+        "ballot": str(ballot.id),
+        "opened_at": _seconds(ballot.opened_at),
+        "stopped_at": _seconds(ballot.closed_at),
+        "because": ballot.stopped_because or "",
+    }

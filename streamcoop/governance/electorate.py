@@ -14,7 +14,9 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from ledger.ballots import Seat
+from ledger.entries import TEXT_MAX
 from ledger.store import terms
+from ledger.store.batches import open_batch
 from streamcoop.governance import service
 from streamcoop.governance.models import COUNTING, OPEN, PREPARING, STOPPED, Ballot, BallotSeat, ContractPin
 from streamcoop.governance.proposing import constitution_of, end, locked
@@ -23,7 +25,7 @@ if TYPE_CHECKING:  # only the workers talk to the chain: the service need not lo
     from streamcoop.adapters import members
     from streamcoop.adapters.members import RollExtent
 
-REASON_LENGTH_MAX = 500
+REASON_LENGTH_MAX = TEXT_MAX
 
 
 # --- The contracts' pins ---
@@ -137,8 +139,13 @@ def coming_numbers(session: Session, now: datetime) -> dict[str, int]:
 
 
 def stop(session: Session, ballot_id: UUID, reason: str, now: datetime) -> None:
-    """End a ballot without a result. Nothing happens unless it waits for its electorate or for its count."""
+    """End a ballot without a result. Nothing happens unless it waits for its electorate or for its count.
+
+    The shared log tells of one that took votes: who has the promise of a count can see why there is none.
+    """
     ballot = locked(session, ballot_id)
     if ballot.state in (PREPARING, OPEN, COUNTING):
+        if ballot.state != PREPARING:
+            ballot.batch = open_batch(session.connection())
         ballot.stopped_because = reason[:REASON_LENGTH_MAX]
         end(session, ballot, STOPPED, now)

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from eth_account import Account
 
+from ledger import entries
 from ledger.constitution import Constitution
 from ledger.rates import Rates
 from ledger.store import terms
@@ -329,6 +330,12 @@ def test_a_fork_below_the_snapshot_stops_an_open_ballot(coop: Coop) -> None:
     )
     let_close(coop)
     assert_stopped(coop, ballot_id, "no longer part of the chain")
+    with engine().connect() as conn:
+        batch = conn.exec_driver_sql("select number from ledger.log_batch where closed_at is null").scalar_one()
+        ((kind, told),) = counting.told_in(conn, batch)
+    assert (kind, told["ballot"]) == ("ballot_stopped", str(ballot_id))
+    assert entries.parse(entries.encode(kind, told))
+    assert "no longer part of the chain" in told["because"]
 
 
 @pytest.mark.parametrize(

@@ -345,6 +345,16 @@ class Maker:
         self._ballots.append(counted)
         return counted
 
+    def stop_ballot(self, because: str) -> UUID:
+        """A ballot that took votes and was stopped in the coming batch."""
+        ballot_id, stopped_at = self.id(), FOUNDED_AT + (self.number + 1) * DAY_S
+        opened_at = stopped_at - DAY_S
+        self.tell(
+            entries.BALLOT_STOPPED,
+            {"ballot": str(ballot_id), "opened_at": opened_at, "stopped_at": stopped_at, "because": because},
+        )
+        return ballot_id
+
     def decide(
         self, version: int, kind: str, effective_epoch: int, counted: Counted, before: Mapping[str, int]
     ) -> None:
@@ -396,6 +406,8 @@ class Maker:
             self._tell(entries.SHARES, batch=self.number, count=len(self._shares), **told)
         for counted in sorted(self._ballots, key=lambda each: str(each.ballot.form.ballot_id)):
             self.entries += counted.entries()
+        for entry in self._told.get(entries.BALLOT_STOPPED, []):
+            self._tell(entries.BALLOT_STOPPED, **entry)
         for entry in self._told.get(entries.RELEASE, []):
             self._tell(entries.RELEASE, **entry)
         self._new, self._payouts, self._shares, self._ballots, self._told = [], [], [], [], {}
@@ -552,6 +564,7 @@ def story(seed: int = 1844, then: Callable[[Story], None] = lambda _: None) -> S
     )
     maker.decide(2, entries.RULES, EPOCH + 3, both, before)
     maker.ballot({"motion": 0}, members, {0: [1], 1: [1], 4: [0]})
+    maker.stop_ballot("the block of its snapshot is no longer part of the chain")
     maker.end_batch()
     return told
 

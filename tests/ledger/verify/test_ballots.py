@@ -423,6 +423,54 @@ def test_a_ballot_that_is_never_told_breaks_its_promises_from_their_date_on(
     assert [outcome.holds for outcome in report.receipts] == [holds]
 
 
+def test_a_ballot_that_was_stopped_and_told_breaks_no_promise(log: Told, tmp_path: Path) -> None:
+    ballot_id = log.maker.stop_ballot("seats do not add up")
+    log.maker.end_batch()
+    vote = log.counted.votes[0].vote
+    form = replace(log.counted.ballot.form, ballot_id=ballot_id)
+    stopped = replace(log.counted, ballot=replace(log.counted.ballot, form=form))
+    kept = keep(tmp_path / "kept", mine=factory.vote_promise(stopped, vote, FOUNDED_AT))
+    report = audit_of(tmp_path / "log", log.entries, receipts=kept)
+    assert said(report) == []
+    assert [(outcome.holds, "was stopped" in outcome.said) for outcome in report.receipts] == [(True, True)]
+    assert f"ballot {ballot_id} was stopped: seats do not add up" in report.trust()
+
+
+def _stopped_and_counted(log: Told) -> list[Named]:
+    log.maker.stop_ballot("so that nobody asks")
+    ballot_id = str(log.counted.ballot.form.ballot_id)
+    log.maker.end_batch()
+    return changed(log.entries, entries.BALLOT_STOPPED, lambda entry: entry.update(ballot=ballot_id))
+
+
+def _stopped_twice(log: Told) -> list[Named]:
+    log.maker.stop_ballot("one")
+    log.maker.end_batch()
+    (stopped,) = [named for named in log.entries if named[0] == entries.BALLOT_STOPPED]
+    log.maker.end_batch()
+    return [*log.entries, stopped]
+
+
+def _stopped_later(log: Told) -> list[Named]:
+    log.maker.stop_ballot("later")
+    log.maker.end_batch()
+    return changed(log.entries, entries.BALLOT_STOPPED, lambda entry: entry.update(stopped_at=FOUNDED_AT + 99 * DAY_S))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_stopped_and_counted, "a ballot is stopped that was counted"),
+        (_stopped_twice, "a ballot is stopped twice"),
+        (_stopped_later, "a ballot is stopped at another time"),
+    ],
+)
+def test_a_ballot_is_counted_or_stopped_and_once(
+    log: Told, tmp_path: Path, change: Callable[[Told], list[Named]], message: str
+) -> None:
+    assert any(message in finding for finding in said(audit_of(tmp_path, change(log))))
+
+
 # --- The command ---
 
 
