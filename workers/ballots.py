@@ -36,10 +36,6 @@ log = logging.getLogger(__name__)
 # How long a ballot waits for a chain that does not answer, before its electorate is read and before it is counted.
 PREPARING_MAX = timedelta(days=1)
 COUNTING_MAX = timedelta(days=1)
-# A chain that mines at once takes a decision within this; on any other a block comes within so long, and as many of
-# them as its finality takes are allowed for besides.
-WRITTEN_WITHIN_S = 5
-BLOCK_S_MAX = 30
 # A sweep gives way to the next after this long.
 CARRY_S_MAX = 20.0
 
@@ -220,11 +216,7 @@ def intend(registry: RateRegistry, ballot_id: UUID) -> None:
             with transaction() as session:
                 effect.found_written(session, ballot_id, known.effective_at)
             return
-        room_s = WRITTEN_WITHIN_S + BLOCK_S_MAX * settings().chain_finality_depth
-        effective_at = registry.time() + registry.timelock() + room_s
-        build = partial(
-            registry.build_decision, ballot_id, under_way.result_hash, Rates(**under_way.numbers), effective_at
-        )
+        build = partial(registry.build_decision, ballot_id, under_way.result_hash, Rates(**under_way.numbers))
         if transactions.sign(registry, build, lambda session, it: effect.intend(session, ballot_id, it, now())):
             return
 

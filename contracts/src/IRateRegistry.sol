@@ -10,8 +10,9 @@ import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol"
 /// @dev What holds at the end of every transaction:
 ///  - decisions are only ever added; each is what it was when it was written;
 ///  - a ballot has one decision or none;
-///  - decisions take effect in the order of writing, none sooner than `timelock` seconds after it was written. So
-///    `ratesAt(t)` is final for every t less than `timelock` ahead;
+///  - a decision takes effect `timelock` seconds after it was written. So decisions take effect in the order of writing,
+///    of two written in the same second the later holds, and `ratesAt(t)` is final for every t less than `timelock`
+///    ahead;
 ///  - every number of every decision is within its bounds, at most one step from the decision before, and at most one
 ///    step from what was in force when it was written: to write often takes nobody further than one step a timelock;
 ///  - the communal cut is never above the reserve cut.
@@ -19,7 +20,8 @@ import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol"
 /// What is assumed:
 ///  - the recorder writes what ballots decided. The contract cannot count votes: whoever has the log can, and compares
 ///    `resultHash`, the SHA-256 of the ballot's entry there. A recorder with a stolen key can write, within bounds and
-///    steps, what nobody decided; it shows before it holds, and the service adopts only what its own count confirms;
+///    steps, what nobody decided, also in the name of a ballot, whose own decision is then refused; it shows before it
+///    holds, and the service adopts only what its own count confirms;
 ///  - the administrator answers for who is a recorder.
 ///
 /// What never exists here: a proxy, an initialiser, a way to change or remove a decision, the bounds or the timelock, a
@@ -77,12 +79,6 @@ interface IRateRegistry is IAccessControl {
     /// @notice The ballot decided already, with other content.
     error DecidedOtherwise(bytes16 ballot);
 
-    /// @notice The decision must not take effect before `earliest`.
-    error TimelockTooShort(uint48 effectiveAt, uint48 earliest);
-
-    /// @notice The last decision takes effect at `latest`, and no later one may before it.
-    error EffectNotAscending(uint48 effectiveAt, uint48 latest);
-
     /// @notice The number is outside its bounds.
     error OutOfBounds(Parameter parameter, uint64 value);
 
@@ -92,17 +88,18 @@ interface IRateRegistry is IAccessControl {
     /// @notice The communal cut is above the reserve cut.
     error CutsNotOrdered(uint16 communityCutBp, uint16 reserveCutBp);
 
-    /// @notice Writes what `ballot` decided. To repeat it with the same content changes nothing, at any time.
+    /// @notice Writes what `ballot` decided: it holds `timelock` seconds from now. To repeat it with the same content
+    /// changes nothing, at any time.
     /// @dev Recorder only. Emits {Decided} where something is written.
     /// Reverts with AccessControlUnauthorizedAccount, {BallotMissing}, {ResultMissing}, {DecidedOtherwise},
-    /// {TimelockTooShort}, {EffectNotAscending}, {OutOfBounds}, {StepTooLarge} or {CutsNotOrdered}.
-    function decide(bytes16 ballot, bytes32 resultHash, Rates calldata rates, uint48 effectiveAt) external;
+    /// {OutOfBounds}, {CutsNotOrdered} or {StepTooLarge}.
+    function decide(bytes16 ballot, bytes32 resultHash, Rates calldata rates) external;
 
     /// @notice The role that writes. Granted and revoked by whoever has DEFAULT_ADMIN_ROLE.
     // solhint-disable-next-line func-name-mixedcase
     function RECORDER_ROLE() external view returns (bytes32);
 
-    /// @notice Seconds from a decision's writing to its effect, at least. Fixed at construction.
+    /// @notice Seconds from a decision's writing to its effect. Fixed at construction.
     function timelock() external view returns (uint48);
 
     /// @notice The lowest and the highest each number may be, and the most it may move at once. Fixed at construction.

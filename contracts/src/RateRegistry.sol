@@ -69,29 +69,21 @@ contract RateRegistry is AccessControl, IRateRegistry {
     /* ONLY RECORDER FUNCTIONS */
 
     /// @inheritdoc IRateRegistry
-    function decide(bytes16 ballot, bytes32 resultHash, Rates calldata rates, uint48 effectiveAt)
-        external
-        onlyRole(RECORDER_ROLE)
-    {
+    function decide(bytes16 ballot, bytes32 resultHash, Rates calldata rates) external onlyRole(RECORDER_ROLE) {
         if (ballot == 0) revert BallotMissing();
         if (resultHash == 0) revert ResultMissing();
         uint256 known = _numberOf[ballot];
         if (known != 0) {
             // Sent twice, it must not seem to have failed.
-            if (_isSame(_decisions[known - 1], resultHash, rates, effectiveAt)) return;
+            if (_isSame(_decisions[known - 1], resultHash, rates)) return;
             revert DecidedOtherwise(ballot);
         }
-        uint48 earliest = Time.timestamp() + timelock;
-        if (effectiveAt < earliest) revert TimelockTooShort(effectiveAt, earliest);
         _requireInBounds(rates);
         _requireOneStep(rates, ratesAt(Time.timestamp()));
         uint256 number = _decisions.length;
-        if (number != 0) {
-            Decision memory last = _decisions[number - 1];
-            if (effectiveAt < last.effectiveAt) revert EffectNotAscending(effectiveAt, last.effectiveAt);
-            _requireOneStep(rates, last.rates);
-        }
+        if (number != 0) _requireOneStep(rates, _decisions[number - 1].rates);
 
+        uint48 effectiveAt = Time.timestamp() + timelock;
         _decisions.push(Decision(ballot, Time.timestamp(), effectiveAt, resultHash, rates));
         _numberOf[ballot] = number + 1;
         _effects.push(effectiveAt, uint208(number + 1));
@@ -164,12 +156,7 @@ contract RateRegistry is AccessControl, IRateRegistry {
         ];
     }
 
-    function _isSame(Decision memory known, bytes32 resultHash, Rates calldata rates, uint48 effectiveAt)
-        private
-        pure
-        returns (bool)
-    {
-        return known.resultHash == resultHash && known.effectiveAt == effectiveAt
-            && keccak256(abi.encode(known.rates)) == keccak256(abi.encode(rates));
+    function _isSame(Decision memory known, bytes32 resultHash, Rates calldata rates) private pure returns (bool) {
+        return known.resultHash == resultHash && keccak256(abi.encode(known.rates)) == keccak256(abi.encode(rates));
     }
 }

@@ -18,7 +18,7 @@ from ledger.verify.report import Findings
 from streamcoop.adapters.members import MemberClass
 from streamcoop.adapters.rate_registry import Rates
 from streamcoop.anchoring.reading import read_decisions, read_roll
-from tests.adapters.contracts import DELAY_S, QUICK, Site, admit, carry, delegate, fresh
+from tests.adapters.contracts import QUICK, Site, admit, carry, delegate, fresh
 from tests.adapters.contracts import own_anvil as own_anvil
 from tests.adapters.contracts import site as site
 from tests.ledger.log_factory import Member
@@ -74,8 +74,7 @@ def test_a_ballot_of_the_contracts_members_holds_and_any_other_does_not(coop: Si
     seats = [Seat(seat.address, seat.member_class, seat.delegate) for seat in roll]
     told = counting.counted(asked, seats, [voter.vote(form, [7_400], DEADLINE)], RULE)
     rates = Rates(**{**QUICK["rates"], "artist_share_bp": 7_400})
-    effective_at = registry._stamp("latest").timestamp + DELAY_S + 60
-    carry(registry, registry.build_decision(form.ballot_id, told.result_hash, rates, effective_at))
+    carry(registry, registry.build_decision(form.ballot_id, told.result_hash, rates))
     decisions = read_decisions(coop.rpc_url, coop.rate_registry, chain_id=chain_id, code_hash=None)
 
     findings = Findings()

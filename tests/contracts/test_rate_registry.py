@@ -19,6 +19,7 @@ from web3.exceptions import ContractLogicError, ContractPanicError
 
 from streamcoop.adapters.rate_registry import Rates
 from streamcoop.embedded.chain.evm import REGISTRY_FILE
+from tests import anvil
 from tests.contracts.stand import (
     REGISTRAR,
     STRANGER,
@@ -34,6 +35,7 @@ from tests.contracts.stand import (
     require_no_code_of_others,
     sent,
 )
+from tests.contracts.stand import own_anvil as own_anvil
 from tests.contracts.stand import web3 as web3
 
 ARTIFACT = artifact_of(REGISTRY_FILE)
@@ -56,7 +58,6 @@ class Decided:
     ballot: bytes
     result_hash: bytes
     rates: Rates
-    effective_at: int
 
 
 @dataclass(frozen=True)
@@ -71,22 +72,23 @@ class Book:
     def ask(self) -> Any:
         return self.contract.functions
 
-    def soonest(self) -> int:
-        """The first effect that a decision in one of the next blocks may have, with a little room."""
-        return now(self.web3) + TIMELOCK_S + 5
-
     def decided(self, **otherwise: int) -> Decided:
         """A decision that may be made now: the founding's rates, but for these."""
         rates = replace(FOUNDING, **otherwise)
-        return Decided(secrets.token_bytes(16), secrets.token_bytes(32), rates, self.soonest())
+        return Decided(secrets.token_bytes(16), secrets.token_bytes(32), rates)
 
     def decision(self, decided: Decided) -> Any:
-        return self.ask.decide(decided.ballot, decided.result_hash, astuple(decided.rates), decided.effective_at)
+        return self.ask.decide(decided.ballot, decided.result_hash, astuple(decided.rates))
 
     def send(self, decided: Decided) -> Any:
         receipt = sent(self.web3, self.recorder, self.decision(decided))
         assert receipt["status"] == 1
         return receipt
+
+    def written(self, decided: Decided) -> int:
+        """Sends it; from when on it holds."""
+        self.send(decided)
+        return now(self.web3) + TIMELOCK_S
 
     def refusal(self, decided: Decided) -> None:
         self.decision(decided).call({"from": self.recorder.address})
@@ -119,7 +121,8 @@ def book(web3: Web3, recorder: LocalAccount) -> Book:
 def test_decision__is_kept_and_told(book: Book) -> None:
     decided = book.decided(artist_share_bp=7_500)
     receipt = book.send(decided)
-    kept = (decided.ballot, now(book.web3), decided.effective_at, decided.result_hash, astuple(decided.rates))
+    at = now(book.web3)
+    kept = (decided.ballot, at, at + TIMELOCK_S, decided.result_hash, astuple(decided.rates))
     for told in (book.ask.decisionOf(decided.ballot).call(), book.ask.decisionAt(0).call()):
         assert (*told[:4], tuple(told[4])) == kept
     assert book.ask.count().call() == 1
@@ -128,25 +131,33 @@ def test_decision__is_kept_and_told(book: Book) -> None:
     assert (event["ballot"], event["resultHash"], event["effectiveAt"]) == (
         decided.ballot,
         decided.result_hash,
-        decided.effective_at,
+        at + TIMELOCK_S,
     )
     assert tuple(event["rates"].values()) == astuple(decided.rates)
 
 
 def test_decision__holds_from_its_second_on(book: Book) -> None:
     decided = book.decided(plays=10)
-    book.send(decided)
-    assert book.rates_at(0) == book.rates_at(decided.effective_at - 1) == FOUNDING
-    assert book.rates_at(decided.effective_at) == book.rates_at(2**48 - 1) == decided.rates
+    effective_at = book.written(decided)
+    assert book.rates_at(0) == book.rates_at(effective_at - 1) == FOUNDING
+    assert book.rates_at(effective_at) == book.rates_at(2**48 - 1) == decided.rates
 
 
-def test_two_decisions_with_one_effect__the_later_holds(book: Book) -> None:
-    first = book.decided(plays=10)
-    second = replace(book.decided(plays=10, listen_ms_max=30_000), effective_at=first.effective_at)
-    book.send(first)
-    book.send(second)
-    assert book.rates_at(first.effective_at - 1) == FOUNDING
-    assert book.rates_at(first.effective_at) == second.rates
+@anvil.needed
+def test_two_decisions_in_one_second__the_later_holds(own_anvil: Web3) -> None:
+    recorder: LocalAccount = Account.create()
+    fund(own_anvil, recorder)
+    book = deploy(own_anvil, recorder)
+    first, second = book.decided(plays=10), book.decided(plays=10, listen_ms_max=30_000)
+    effective_at = book.written(first)
+    anvil.ask(own_anvil, "anvil_setBlockTimestampInterval", 0)
+    try:
+        assert book.written(second) == effective_at
+    finally:
+        anvil.ask(own_anvil, "anvil_setBlockTimestampInterval", 1)
+    assert book.ask.count().call() == 2
+    assert book.rates_at(effective_at - 1) == FOUNDING
+    assert book.rates_at(effective_at) == second.rates
 
 
 def test_nothing_decided__the_foundings(book: Book) -> None:
@@ -161,24 +172,19 @@ def test_nothing_decided__the_foundings(book: Book) -> None:
 
 def test_again_with_the_same_content__changes_nothing_at_any_time(book: Book) -> None:
     first = book.decided(plays=10)
-    book.send(first)
-    at = now(book.web3)
-    book.send(replace(book.decided(plays=9), effective_at=first.effective_at + 1))
-    pass_time(book.web3, first.effective_at)
+    effective_at = book.written(first)
+    book.send(book.decided(plays=9))
+    pass_time(book.web3, effective_at)
     for _ in range(2):
         assert book.send(first)["logs"] == []
     assert book.ask.count().call() == 2
-    assert book.ask.decisionOf(first.ballot).call()[1] == at
+    assert book.ask.decisionOf(first.ballot).call()[2] == effective_at
 
 
 def test_again_with_other_content__refused(book: Book) -> None:
     decided = book.decided(plays=10)
     book.send(decided)
-    for other in (
-        replace(decided, result_hash=bytes(31) + b"\1"),
-        replace(decided, rates=FOUNDING),
-        replace(decided, effective_at=decided.effective_at + 1),
-    ):
+    for other in (replace(decided, result_hash=bytes(31) + b"\1"), replace(decided, rates=FOUNDING)):
         with refused("DecidedOtherwise(bytes16)", decided.ballot):
             book.refusal(other)
 
@@ -190,26 +196,12 @@ def test_without_ballot_or_result__refused(book: Book) -> None:
         book.refusal(replace(book.decided(), result_hash=bytes(32)))
 
 
-def test_timelock__never_shortened(book: Book) -> None:
-    """Build Finance, Beanstalk: what is decided must be seen before it holds."""
-    mine(book.web3)
-    block = book.web3.eth.block_number
-    earliest = now(book.web3) + TIMELOCK_S
-    caller = {"from": book.recorder.address}
-    book.decision(replace(book.decided(), effective_at=earliest)).call(caller, block_identifier=block)
-    for effective_at in (earliest - 1, 0):
-        with refused("TimelockTooShort(uint48,uint48)", effective_at, earliest):
-            book.decision(replace(book.decided(), effective_at=effective_at)).call(caller, block_identifier=block)
+def test_timelock__is_nobodys_to_choose(book: Book) -> None:
+    """Build Finance, Beanstalk: what is decided must be seen before it holds. Nor may it wait, and others behind it."""
+    (inputs,) = (entry["inputs"] for entry in ABI if entry.get("name") == "decide")
+    assert [each["name"] for each in inputs] == ["ballot", "resultHash", "rates"]
     assert not [name for name in changing_functions(ABI) if "lock" in name.lower()]
     assert TIMELOCK_S.to_bytes(32, "big") in bytes(book.web3.eth.get_code(book.contract.address))
-
-
-def test_effect_before_the_last_decisions__refused(book: Book) -> None:
-    first = replace(book.decided(plays=10), effective_at=book.soonest() + 10)
-    book.send(first)
-    earlier = replace(book.decided(plays=10), effective_at=first.effective_at - 1)
-    with refused("EffectNotAscending(uint48,uint48)", earlier.effective_at, first.effective_at):
-        book.refusal(earlier)
 
 
 NAMES = list(LOWEST.__dataclass_fields__)
@@ -241,17 +233,14 @@ def test_number__one_step_and_no_more(book: Book, name: str) -> None:
 
 def test_many_steps_at_once__refused(book: Book) -> None:
     """A stolen recorder's key cannot walk: a step is from what is decided and from what is in force."""
-    first = book.decided(artist_share_bp=7_500)
-    book.send(first)
-    further = replace(book.decided(artist_share_bp=8_000), effective_at=first.effective_at)
+    effective_at = book.written(book.decided(artist_share_bp=7_500))
+    further = book.decided(artist_share_bp=8_000)
     with refused("StepTooLarge(uint8,uint64,uint64)", 0, 8_000, 7_000):
         book.refusal(further)
-    back = replace(book.decided(artist_share_bp=6_500), effective_at=first.effective_at)
     with refused("StepTooLarge(uint8,uint64,uint64)", 0, 6_500, 7_500):
-        book.refusal(back)
-    pass_time(book.web3, first.effective_at + 1)
-    mine(book.web3)
-    book.send(replace(further, effective_at=book.soonest()))
+        book.refusal(book.decided(artist_share_bp=6_500))
+    pass_time(book.web3, effective_at)
+    book.send(further)
 
 
 def test_cuts_out_of_order__refused(web3: Web3, recorder: LocalAccount) -> None:
@@ -281,15 +270,15 @@ def test_decision__front_run_by_anybody_else__refused(book: Book, who: str) -> N
 
 def test_stolen_key__is_replaced_and_nothing_decided_changes(book: Book) -> None:
     decided, successor = book.decided(plays=10), Account.create()
-    book.send(decided)
+    effective_at = book.written(decided)
     fund(book.web3, successor)
     sent(book.web3, REGISTRAR, book.ask.revokeRole(RECORDER_ROLE, book.recorder.address))
     sent(book.web3, REGISTRAR, book.ask.grantRole(RECORDER_ROLE, successor.address))
     with refused("AccessControlUnauthorizedAccount(address,bytes32)", book.recorder.address, RECORDER_ROLE):
         book.refusal(book.decided(plays=10))
     later = Book(book.web3, book.contract, successor)
-    later.send(replace(later.decided(plays=10), effective_at=decided.effective_at + 20))
-    assert book.rates_at(decided.effective_at) == decided.rates
+    later.send(later.decided(plays=10, listen_ms_max=30_000))
+    assert book.rates_at(effective_at) == decided.rates
 
 
 def test_roles__only_the_administrator_gives_them(book: Book) -> None:
@@ -347,23 +336,20 @@ def test_decisions_only_ever_grow_in_order(web3: Web3, recorder: LocalAccount) -
             self.final: dict[int, Rates] = {}
 
         def in_force(self, time: int) -> Rates:
-            due = [decided.rates for decided, _ in self.written if decided.effective_at <= time]
+            due = [decided.rates for decided, effective_at in self.written if effective_at <= time]
             return due[-1] if due else FOUNDING
 
-        @rule(share=SHARES, later=st.integers(0, 3))
-        def decide(self, share: int, later: int) -> None:
+        @rule(share=SHARES)
+        def decide(self, share: int) -> None:
             while self.in_force(now(web3)) != self.in_force(now(web3) + 1):
                 mine(web3)
-            effective_at = now(web3) + TIMELOCK_S + 1 + later
-            decided = replace(self.book.decided(artist_share_bp=share), effective_at=effective_at)
-            last = self.written[-1][0] if self.written else None
-            near = all(
+            decided = self.book.decided(artist_share_bp=share)
+            last = self.written[-1][0].rates if self.written else FOUNDING
+            if all(
                 abs(share - rates.artist_share_bp) <= STEP_MAX.artist_share_bp
-                for rates in (self.in_force(now(web3)), last.rates if last else FOUNDING)
-            )
-            if near and (last is None or last.effective_at <= effective_at):
-                self.book.send(decided)
-                self.written.append((decided, now(web3)))
+                for rates in (self.in_force(now(web3)), last)
+            ):
+                self.written.append((decided, self.book.written(decided)))
             else:
                 with pytest.raises(ContractLogicError):
                     self.book.decision(decided).call({"from": recorder.address}, block_identifier=web3.eth.block_number)
@@ -376,11 +362,11 @@ def test_decisions_only_ever_grow_in_order(web3: Web3, recorder: LocalAccount) -
         @invariant()
         def stands(self) -> None:
             assert self.book.ask.count().call() == len(self.written)
-            for index, (decided, at) in enumerate(self.written):
+            for index, (decided, effective_at) in enumerate(self.written):
                 told = self.book.ask.decisionAt(index).call()
-                kept = (decided.ballot, at, decided.effective_at, decided.result_hash, astuple(decided.rates))
+                at = effective_at - TIMELOCK_S
+                kept = (decided.ballot, at, effective_at, decided.result_hash, astuple(decided.rates))
                 assert (*told[:4], tuple(told[4])) == kept
-                assert decided.effective_at >= at + TIMELOCK_S
             # What is less than the timelock ahead is settled.
             self.final |= {time: self.in_force(time) for time in (now(web3), now(web3) + TIMELOCK_S - 1)}
             for time, rates in self.final.items():
