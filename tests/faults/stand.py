@@ -128,7 +128,9 @@ def running(data_dir: Path) -> Iterator[Stand]:
         supervisor = stack.enter_context(_supervisor(places, variables))
         told = json.loads(places.running.read_text(encoding="utf-8"))
         password = places.operator_password.read_text(encoding="utf-8").strip()
-        service = Service(told["address"], places.root, told["operator_email"], password)
+        second_password = places.second_officer_password.read_text(encoding="utf-8").strip()
+        officers = told["operator_email"], password, told["second_officer_email"], second_password
+        service = Service(told["address"], places.root, *officers)
         superuser = (places.postgres / "superuser.password").read_text(encoding="utf-8").strip()
         url = f"postgresql://postgres:{superuser}@{ports.LOOPBACK}:{database_port}/streamcoop"
         database = create_engine(url.replace("postgresql", "postgresql+psycopg", 1), pool_pre_ping=True)

@@ -1148,7 +1148,7 @@ def test_founding_note(house: House, failure: Failure, monkeypatch: pytest.Monke
     sign_the_log(monkeypatch)
     store = open_store(settings())
     with transaction() as session:
-        note = founding.write(session, settings(), founding.Trusted((), (), (), 0), "", []).encode()
+        note = founding.write(session, settings(), founding.Trusted((), (), (), 0), []).encode()
 
     def publish() -> None:
         with transaction() as session:
