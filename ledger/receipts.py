@@ -207,7 +207,7 @@ def verify_play(proof: Proof, keys: Iterable[VerifierKey]) -> PlayReceipt:
     """
     data, entry, told = _opened(proof, keys, entries.PLAYS, {"type", "entry", "index", "path", "salt", "opening"})
     opening = told["opening"]
-    if type(opening) is not dict or opening.keys() != _PLAY_OPENING or opening["kind"] not in entries.PLAY_KINDS:
+    if type(opening) is not dict or opening.keys() != _PLAY_OPENING or opening["kind"] not in [*entries.PLAY_KINDS]:
         raise ProofRefused(reason="an opening of another form")
     play, listener, track = (_uuid(opening[name]) for name in ("play", "listener", "track"))
     epoch, ordinal, price_micro = (_integer(opening[name]) for name in ("epoch", "ordinal", "price_micro"))

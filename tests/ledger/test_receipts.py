@@ -149,6 +149,7 @@ def test_a_receipt_that_tells_something_else_is_refused(
         ("ordinal", 70_000),
         ("kind", "buyout"),
         ("kind", "gift"),
+        ("kind", []),
         ("price_micro", 1_999),
         ("price_micro", -1),
         ("price_micro", True),
