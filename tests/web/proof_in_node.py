@@ -33,7 +33,7 @@ def run(*jobs: dict[str, Any]) -> list[Outcome]:
 
 
 class Browser:
-    """One browser's memory of the log at an address, kept from visit to visit."""
+    """One browser's memory, kept from visit to visit; `address` is where it pins the log."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -41,7 +41,8 @@ class Browser:
 
     def do(self, op: str, shown: Any = None, meanwhile: dict[str, str] | None = None, **options: Any) -> Outcome:
         """What came of one call; `meanwhile` is what another page of this browser remembers during it."""
-        job = {"op": op, "storage": self.storage, "options": {"address": self.address, **options}, "shown": shown}
+        where = {"address": self.address} if op == "pin" else {}
+        job = {"op": op, "storage": self.storage, "options": {**where, **options}, "shown": shown}
         job["meanwhile"] = meanwhile or {}
         (outcome,) = run(job)
         self.storage = outcome.pop("storage")

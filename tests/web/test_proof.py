@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from random import Random
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -22,12 +25,12 @@ from ledger.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from ledger.note import KeyType, SigningKey, parse_note, signed, verified
+from ledger.note import NOTE_BYTES_MAX, KeyType, SigningKey, parse_note, signed, verified
 from ledger.receipts import Receipt
 from ledger.sumtree import AMOUNT_MAX, Kind, Leaf, Node, SumTree
 from tests.ledger import log_factory as factory
 from tests.ledger.log_factory import CHAIN_ID, EPOCH, FOUNDERS, KEYS, NOTE, ORIGIN, VERIFIERS, WITNESSES, Story, story
-from tests.web.proof_in_node import Outcome, run
+from tests.web.proof_in_node import MODULES, Outcome, run
 
 SEED = 1844
 MUTATIONS = 1_500
@@ -102,6 +105,16 @@ def require_same(shown: Receipt, outcome: Outcome) -> None:
         else:
             found, value = held[field], str(value)
         assert found == value, field
+
+
+def test_every_code_is_documented_and_nothing_else() -> None:
+    page = (MODULES.parents[3] / "docs" / "proof-in-the-browser.md").read_text(encoding="utf-8")
+    refused, unknown = page.split("| `ProofRefused` |")[1].split("| `NoVerdict` |")
+    source = "".join(file.read_text(encoding="utf-8") for file in MODULES.glob("*.js"))
+    raised = set(re.findall(r'(?:new ProofRefused\(|\brefuse\(|refusedWith\(place, )"([a-z-]+)"', source))
+    assert raised == set(re.findall(r"^\| `([a-z-]+)` \|", refused, re.MULTILINE))
+    given_up = set(re.findall(r'new NoVerdict\("([a-z-]+)"', source))
+    assert given_up == set(re.findall(r"^\| `([a-z-]+)` \|", unknown, re.MULTILINE))
 
 
 # --- Receipts ---
@@ -298,6 +311,14 @@ def test_both_agree_on_mutated_receipts(written: Written) -> None:
     assert held > 0
 
 
+def test_what_is_too_long_is_refused() -> None:
+    outcomes = run(
+        receipt_job(b"x" * (receipts.RECEIPT_BYTES_MAX + 1)),
+        {"op": "note", "data": b64(b"x" * (NOTE_BYTES_MAX + 1)), "keys": []},
+    )
+    assert [outcome["refused"] for outcome in outcomes] == ["too-long"] * 2
+
+
 def test_only_what_is_under_the_signed_head_is_believed(written: Written) -> None:
     """A receipt that is right in all but that its entry was made up is refused for that."""
     play = written.story.maker.plays[0]
@@ -318,6 +339,72 @@ def test_only_what_is_under_the_signed_head_is_believed(written: Written) -> Non
     made_up = receipts.build(extra, proof.index, proof.path, written.published.checkpoint)
     (outcome,) = run(receipt_job(made_up))
     assert (outcome["refused"], outcome["facts"]) == ("not-in-log", {"reason": "root"})
+
+
+def test_what_stands_in_the_log_and_is_wrong_is_refused(tmp_path: Path, written: Written) -> None:
+    """Lines and names that are under the signed head, in entries that they do not belong in."""
+    story_, chance = written.story, Random(SEED)
+    play, salt, listener = story_.maker.plays[0], chance.randbytes(32), str(story_.ann)
+    other_track, payee, split = str(story_.tune), str(story_.maker.id()), str(story_.maker.id())
+    of_plays = SumTree(entries.PLAYS_TREE, [play.leaf]).root
+    plays = {"batch": 1, "count": 1, "sum_micro": play.price_micro, "root": of_plays.hash.hex()}
+    wallet = sumtree.commitment(salt, entries.wallet_opening(story_.ann, EPOCH))
+    amounts = {"right": (0, 5, 1, 4), "wrong": (0, 5, 1, 5)}
+    of_wallets = {name: SumTree(entries.WALLETS_TREE, [Leaf(wallet, told)]).root for name, told in amounts.items()}
+    name = sumtree.commitment(salt, entries.payee_opening(UUID(payee), UUID(split))).hex()
+    parts = {"track": other_track, "effective_epoch": EPOCH, "payees": [{"payee": name, "share_bp": 10_000}]}
+
+    def wallets(root: Node, epoch: int) -> bytes:
+        sums = dict(zip(entries.WALLETS_TREE.amounts, root.sums, strict=True))
+        return entries.encode(entries.WALLETS, {"epoch": epoch, "count": 1, "root": root.hash.hex(), **sums})
+
+    data = {
+        "plays": entries.encode(entries.PLAYS, {**plays, "track": str(play.track), "epoch": EPOCH}),
+        "plays of another track": entries.encode(entries.PLAYS, {**plays, "track": other_track, "epoch": EPOCH}),
+        "plays of another epoch": entries.encode(
+            entries.PLAYS, {**plays, "track": str(play.track), "epoch": EPOCH + 1}
+        ),
+        "wallets": wallets(of_wallets["right"], EPOCH),
+        "wallets that do not add up": wallets(of_wallets["wrong"], EPOCH),
+        "wallets of another epoch": wallets(of_wallets["right"], EPOCH + 1),
+        "split": entries.encode(entries.SPLIT, {**parts, "split": split}),
+        "another split": entries.encode(entries.SPLIT, {**parts, "split": str(play.play)}),
+        "no entry": b'{"type":"plays","v":1}',
+        "another version": entries.encode(entries.SPLIT, {**parts, "split": split}).replace(b'"v":1', b'"v":2'),
+        "no list": canonical.encode({**parts, "type": "split", "v": 1, "split": split, "payees": {}}),
+        "no payees": canonical.encode({**parts, "type": "split", "v": 1, "split": split, "payees": []}),
+        "too much": canonical.encode(
+            {**parts, "type": "split", "v": 1, "split": split, "payees": [{"payee": name, "share_bp": 10_001}]}
+        ),
+        "a field more": canonical.encode({**parts, "type": "split", "v": 1, "split": split, "note": ""}),
+    }
+    published = factory.publish(tmp_path, list(data.values()))
+    opening = {"listener": listener, "epoch": EPOCH}
+    mutated = []
+    for kind, entry in data.items():
+        if "plays" in kind or kind == "no entry":
+            extra = receipts.play_extra(entry, 0, [], play.salt, play.told)
+        elif "wallets" in kind:
+            of = amounts["wrong" if "add up" in kind else "right"]
+            extra = receipts.wallet_extra(entry, 0, [], salt, opening, of)
+        else:
+            extra = receipts.payee_extra(entry, salt, {"payee": payee, "split": split})
+        mutated.append(published.proof(extra, entry).encode())
+    outcomes = dict(zip(data, run(*map(receipt_job, mutated)), strict=True))
+    assert compare_with_the_core(mutated) == (3, len(data) - 3)
+    assert {name: outcome.get("refused") for name, outcome in outcomes.items()} == {
+        "plays": None,
+        "plays of another track": "other-entry",
+        "plays of another epoch": "other-entry",
+        "wallets": None,
+        "wallets that do not add up": "does-not-add-up",
+        "wallets of another epoch": "other-entry",
+        "split": None,
+        "another split": "other-entry",
+        **dict.fromkeys(
+            ["no entry", "another version", "no list", "no payees", "too much", "a field more"], "malformed"
+        ),
+    }
 
 
 # --- Promises ---
@@ -354,6 +441,23 @@ def test_promises_of_plays_and_votes_are_read_as_they_were_signed(written: Writt
         "publish_by": 1_772_409_600,
     }
     assert named["held"] == play.commitment.hex()
+
+
+def test_an_opening_that_no_play_has_commits_to_nothing(written: Written) -> None:
+    play = written.story.maker.plays[0]
+    jobs = [
+        {"op": "playCommitment", "opening": play.told | change, "salt": play.salt.hex()}
+        for change in (
+            {"kind": "gift"},
+            {"ordinal": 0},
+            {"ordinal": 1 << 16},
+            {"price_micro": -1},
+            {"play": "x"},
+            {"a": 1},
+        )
+    ]
+    jobs.append({"op": "playCommitment", "opening": play.told, "salt": "00"})
+    assert [outcome["refused"] for outcome in run(*jobs)] == ["malformed"] * len(jobs)
 
 
 def test_what_is_no_promise_of_this_log_is_refused(written: Written) -> None:

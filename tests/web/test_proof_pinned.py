@@ -153,7 +153,7 @@ def test_what_cannot_be_read_is_no_verdict(tmp_path: Path) -> None:
         browser = Browser(address)
         assert browser.do("pin") == {"unknown": "unreachable", "facts": {"path": "founding", "status": 503}}
     assert browser.do("pin")["unknown"] == "unreachable"
-    browser.storage = {f"streamcoop.log {browser.address}": "{}"}
+    browser.storage = {"streamcoop.log": "{}"}
     assert browser.do("latest")["unknown"] == "memory-unreadable"
 
 
@@ -392,6 +392,34 @@ def test_a_receipt_is_held_against_the_log_as_it_is_now(tmp_path: Path) -> None:
 
 # --- A log that goes on from another ---
 
+NEXT = "coop.example/log-2"
+NEXT_KEYS = [factory.key(NEXT), factory.key(NEXT, KeyType.ML_DSA_44)]
+
+
+def next_note(
+    ended: Published,
+    founders: Sequence[SigningKey] = tuple(FOUNDERS),
+    keys: Sequence[SigningKey] = tuple(NEXT_KEYS),
+    note: str = NOTE,
+) -> str:
+    """The founding note of a log that goes on from one that ended with this head."""
+    told = founding.FoundingNote(
+        keys[0].name,
+        keys=tuple(key.verifier for key in keys),
+        founders=tuple(key.verifier for key in founders),
+        predecessor=predecessor_of(ended.checkpoint, note),
+    )
+    return founding.written(told, [*keys, *founders])
+
+
+def open_next(folder: Path, data: Sequence[bytes], note: str, keys: Sequence[SigningKey] = tuple(NEXT_KEYS)) -> str:
+    """Publish the next log; returns its head."""
+    published = anew(folder, data, note=note)
+    head = replace(parse_checkpoint(parse_note(published.checkpoint.encode()).text), origin=keys[0].name)
+    checkpoint = str(signed(str(head), keys, 0))
+    (folder / "checkpoint").write_text(checkpoint, encoding="utf-8")
+    return checkpoint
+
 
 def test_a_log_that_goes_on_from_another_begins_with_it(tmp_path: Path) -> None:
     told = story()
@@ -399,28 +427,11 @@ def test_a_log_that_goes_on_from_another_begins_with_it(tmp_path: Path) -> None:
     half = len(data) // 2
     old = anew(tmp_path / "old", data[:half])
     receipt = factory.play_receipt(told.maker, old, told.maker.plays[0])
-    name = "coop.example/log-2"
-    keys = [factory.key(name), factory.key(name, KeyType.ML_DSA_44)]
-    note = founding.written(
-        founding.FoundingNote(
-            name,
-            keys=tuple(key.verifier for key in keys),
-            founders=tuple(key.verifier for key in FOUNDERS),
-            predecessor=predecessor_of(old.checkpoint, NOTE),
-        ),
-        [*keys, *FOUNDERS],
-    )
-
-    def shown(entries_: Sequence[bytes]) -> None:
-        new = anew(tmp_path / "new", entries_, note=note)
-        head = replace(parse_checkpoint(parse_note(new.checkpoint.encode()).text), origin=name)
-        (tmp_path / "new" / "checkpoint").write_text(str(signed(str(head), keys, 0)), encoding="utf-8")
-
     with browsing(tmp_path / "new") as (browser, _):
-        for entries_ in ([*rows(1), *data[1:]], data[: half - 1]):
-            shown(entries_)
+        for other in ([*rows(1), *data[1:]], data[: half - 1]):
+            open_next(tmp_path / "new", other, next_note(old))
             assert browser.do("pin")["refused"] == "predecessor-differs"
-        shown(data)
+        open_next(tmp_path / "new", data, next_note(old))
         pinned = browser.do("pin")["held"]
         head = parse_checkpoint(parse_note(old.checkpoint.encode()).text)
         texts = [str(key) for key in VERIFIERS]
@@ -433,6 +444,62 @@ def test_a_log_that_goes_on_from_another_begins_with_it(tmp_path: Path) -> None:
         forked = factory.play_receipt(told.maker, elsewhere, told.maker.plays[0])
         (outcome,) = run({"op": "receiptText", "text": forked, "pinned": pinned})
         assert browser.do("compare", outcome["held"])["refused"] == "predecessor-differs"
+
+
+def test_who_pinned_a_log_follows_it_to_the_one_that_goes_on_from_it(tmp_path: Path) -> None:
+    data = rows(400)
+    old, last = tmp_path / "log", anew(tmp_path / "log", data[:200])
+    note, new = next_note(last), tmp_path / "log/2"
+    with browsing(tmp_path) as (browser, _):
+        browser.address += "/log"
+        browser.do("pin")
+        kept = browser.do("recall")
+        head = open_next(new, data, note)
+        pinned = browser.do("pin", address=f"{browser.address}/2")["held"]
+        assert (pinned["origin"], pinned["head"], pinned["how"]) == (NEXT, head, "first-use")
+        assert pinned["before"][0]["origin"] == ORIGIN
+        assert browser.do("latest")["held"]["origin"] == NEXT
+
+        # Not to one that does not begin with what was seen, that no founder signed, or that is of another beginning.
+        strangers = [factory.key("stranger.example")]
+        wrong: list[tuple[Sequence[bytes], str, str]] = [
+            ([*data[:100], rows(1, seed=2)[0], *data[101:]], note, "predecessor-differs"),
+            (data, next_note(last, strangers), "founders-gone"),
+            (data, next_note(last, ()), "founders-gone"),
+            (
+                data,
+                founding.written(founding.FoundingNote(NEXT, keys=(NEXT_KEYS[0].verifier,)), NEXT_KEYS),
+                "founding-changed",
+            ),
+        ]
+        for entries_, told, code in wrong:
+            open_next(new, entries_, told)
+            visitor = Browser(browser.address)
+            visitor.do("pin")
+            assert visitor.do("pin", address=f"{browser.address}/2")["refused"] == code
+            assert visitor.do("recall") == kept
+        # Who has the note from somebody she knows need not find an old founder in it.
+        open_next(new, data, next_note(last, strangers))
+        visitor = Browser(browser.address)
+        visitor.do("pin")
+        assert (
+            visitor.do("pin", address=f"{browser.address}/2", given=next_note(last, strangers))["held"]["how"]
+            == "given"
+        )
+
+        # What was seen of the old log has to be in the new one, as far as that goes on from it.
+        shutil.rmtree(new)
+        visitor = Browser(browser.address)
+        seen = publish(old, [*data[:150], *rows(10, seed=3)])
+        assert visitor.do("pin")["held"]["head"] == seen.checkpoint
+        open_next(new, data, note)
+        assert visitor.do("pin", address=f"{browser.address}/2")["refused"] == "predecessor-differs"
+        shutil.rmtree(new)
+        seen = publish(old, [*data[:200], *rows(10, seed=3)])
+        visitor = Browser(browser.address)
+        assert visitor.do("pin")["held"]["head"] == seen.checkpoint
+        open_next(new, data, note)
+        assert visitor.do("pin", address=f"{browser.address}/2")["held"]["origin"] == NEXT
 
 
 def test_a_page_that_saw_less_does_not_overwrite_what_another_saw(tmp_path: Path) -> None:

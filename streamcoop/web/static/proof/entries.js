@@ -24,11 +24,20 @@ export const PLAY_KINDS = { play: 1, buyout: 2 };
 
 /** @typedef {(value: unknown) => boolean} Check */
 
-/** @type {(value: unknown) => value is string} */
+/**
+ * @param {unknown} value
+ * @returns {value is string}
+ */
 export const isDigest = (value) => typeof value === "string" && DIGEST.test(value);
-/** @type {(value: unknown) => value is string} */
+/**
+ * @param {unknown} value
+ * @returns {value is string}
+ */
 export const isUuid = (value) => typeof value === "string" && UUID.test(value);
-/** @type {(value: unknown) => value is number} */
+/**
+ * @param {unknown} value
+ * @returns {value is number}
+ */
 export const isInteger = (value) => Number.isSafeInteger(value);
 
 /** @type {Check} */

@@ -1,14 +1,17 @@
 /**
  * What this browser pinned of a log, and the log held against it.
  *
- * Kept are the log's name, its keys and from which size on each set of them signs, the SHA-256 of the founding note,
- * its witnesses, and the largest signed head that was seen. A head that does not continue it is refused, and both are
- * kept.
+ * Kept are the log's address and name, its keys and from which size on each set of them signs, the SHA-256 of the
+ * founding note, its witnesses, and the largest signed head that was seen. A head that does not continue it is refused,
+ * and both are kept.
  *
  * When the log's keys change, the `keys` entry is looked for among the entries that are new since the remembered head:
  * every old key has to have signed the new ones, the entry has to be under the new head, and a new key has to have
- * signed that. Where more than SCANNED_MAX bundles are new, or no such entry is there, one has to pin again, by the
- * founding note or by keys that `streamcoop verify` has followed.
+ * signed that. Where more than SCANNED_MAX bundles are new, or no such entry is there, the reader has to bring the
+ * keys: `streamcoop verify` follows them through the whole log.
+ *
+ * A log that goes on from the one that is pinned, under another name, is followed if its founding note holds the pinned
+ * one and one of that one's founders signed it, as `streamcoop verify` asks.
  */
 
 import { b64, bytesOf, plain, same, unb64, unutf8 } from "./bytes.js";
@@ -23,12 +26,16 @@ import { consistencyProof, inclusionProof, leafHash, rangeRoot, verifyConsistenc
 /** How many bundles of entries are looked through for new keys: a quarter of a million entries. */
 export const SCANNED_MAX = 1_024;
 
+const NAME = "streamcoop.log";
+const EVIDENCE_NAME = "streamcoop.log.evidence";
 const VERSION = 1;
+const ADDRESS = "/log";
 const CHECKPOINT = "checkpoint";
 const FILE_BYTES_MAX = WIDTH * (0xffff + 2);
 const FETCH_MS = 30_000;
 const MISSING = [404, 410];
 const EVIDENCE_MARK = "streamcoop/fork/v1";
+/** @type {Pick<Pinned, "founding" | "witnesses" | "witnesses_needed" | "before">} */
 const UNNAMED = { founding: null, witnesses: [], witnesses_needed: 0, before: [] };
 
 /**
@@ -44,6 +51,7 @@ const UNNAMED = { founding: null, witnesses: [], witnesses_needed: 0, before: []
  *
  * @typedef {object} Pinned What this browser remembers. Plain JSON.
  * @property {number} v
+ * @property {string} address where the log's files begin
  * @property {string} origin
  * @property {Era[]} eras
  * @property {string | null} founding what the founding note is known by; null if keys were pinned without it
@@ -54,7 +62,6 @@ const UNNAMED = { founding: null, witnesses: [], witnesses_needed: 0, before: []
  * @property {string} head the largest signed head that was seen, a note
  *
  * @typedef {object} Options
- * @property {string} [address] where the log's files begin; `/log` by default
  * @property {Pick<Storage, "getItem" | "setItem" | "removeItem">} [storage] localStorage by default
  * @property {typeof fetch} [fetch]
  *
@@ -71,25 +78,20 @@ const UNNAMED = { founding: null, witnesses: [], witnesses_needed: 0, before: []
 
 /** The log's files, and this browser's memory of it. */
 class Place {
-  #address;
+  address = ADDRESS;
   #storage;
   #fetch;
 
   /** @param {Options} options */
-  constructor({ address = "/log", storage, fetch = globalThis.fetch } = {}) {
-    this.#address = address.replace(/\/+$/, "");
+  constructor({ storage, fetch = globalThis.fetch } = {}) {
     this.#storage = storage ?? defaultStorage();
     this.#fetch = fetch;
     this.read = this.read.bind(this);
   }
 
-  get #name() {
-    return `streamcoop.log ${this.#address}`;
-  }
-
   /** @type {import("./tiles.js").Read} */
   async read(path) {
-    const address = `${this.#address}/${path}`;
+    const address = `${this.address}/${path}`;
     let answer, data;
     try {
       // Without cookies nobody can be shown a log of her own.
@@ -111,7 +113,7 @@ class Place {
 
   /** @returns {Pinned | null} */
   recall() {
-    const kept = this.#storage.getItem(this.#name);
+    const kept = this.#storage.getItem(NAME);
     if (kept === null) return null;
     try {
       const record = JSON.parse(kept);
@@ -131,25 +133,25 @@ class Place {
     const kept = this.recall();
     if (kept?.origin === record.origin && headOf(kept.head).size > headOf(record.head).size) return;
     try {
-      this.#storage.setItem(this.#name, JSON.stringify(record));
+      this.#storage.setItem(NAME, JSON.stringify(record));
     } catch {
       throw new NoVerdict("no-memory");
     }
   }
 
   forget() {
-    this.#storage.removeItem(this.#name);
+    this.#storage.removeItem(NAME);
   }
 
   /** @returns {string | null} */
   get evidence() {
-    return this.#storage.getItem(`${this.#name} evidence`);
+    return this.#storage.getItem(EVIDENCE_NAME);
   }
 
   /** @param {string} text */
   keepEvidence(text) {
     try {
-      this.#storage.setItem(`${this.#name} evidence`, text);
+      this.#storage.setItem(EVIDENCE_NAME, text);
     } catch {
       // What is told to the reader holds it too.
     }
@@ -226,7 +228,7 @@ function endedOf(pinned, origin) {
 export const recall = (options) => new Place(options).recall();
 
 /**
- * Forget what was pinned: before another founding note can be pinned at this address. Evidence stays.
+ * Forget what was pinned, so that another log can be. Evidence stays.
  * @param {Options} [options]
  */
 export const forget = (options) => new Place(options).forget();
@@ -242,44 +244,84 @@ export const keptEvidence = (options) => new Place(options).evidence;
  * Pin the log, or hold its founding note against what is pinned.
  *
  * The first time the founding note is believed that is `given`, else the one beside the log; where `expect` is known
- * (what a poster or another member says: `sha256:…`) it has to be that one. `keys` are verifier keys that the reader has
- * from elsewhere: with them a log is pinned without a note, or goes on where its new keys could not be followed. A log
- * that has no note is pinned at first use by `told`, the keys that the service tells.
- * @param {Options & {given?: string | Uint8Array, expect?: string, keys?: string[], told?: string[]}} [options]
+ * (what a poster or another member says: `sha256:…`) it has to be that one. `keys` are verifier keys that the reader
+ * has from elsewhere: with them a log is pinned without a note, or goes on where its new keys could not be followed. A
+ * log that has no note is pinned at first use by `told`, the keys that the service tells. `address` is where the log's
+ * files begin: `/log` at first, and then what is pinned.
+ * @param {Options & {address?: string, given?: string | Uint8Array, expect?: string, keys?: string[],
+ *   told?: string[]}} [options]
  * @returns {Promise<Pinned>}
  */
-export async function pin({ given, expect, keys = [], told = [], ...options } = {}) {
+export async function pin({ address, given, expect, keys = [], told = [], ...options } = {}) {
   const place = new Place(options);
+  const record = place.recall();
+  place.address = (address ?? record?.address ?? ADDRESS).replace(/\/+$/, "");
   const founding = await readFounding(place, given);
   if (expect !== undefined && founding?.pin !== expect) {
     throw new ProofRefused("founding-not-expected", { expected: expect, found: founding?.pin ?? null });
   }
-  const how = given !== undefined || expect !== undefined || keys.length ? "given" : "first-use";
-  const record = place.recall();
-  if (record) {
-    const held = founding ? heldAgainst(record, founding) : record;
-    const known = { ...held, how: how === "given" ? how : record.how };
-    if (keys.every((key) => record.eras.at(-1)?.keys.includes(key))) {
-      place.keep(known);
-      return known;
-    }
-    const before = headOf(record.head);
-    const next = { from: plain(before.size) + 1, keys: texts(await keysOf(record.origin, keys)) };
-    return (await advance(place, { ...known, eras: [...record.eras, next] }, before)).record;
+  const isGiven = given !== undefined || expect !== undefined || keys.length > 0;
+  /** @type {Pinned["how"]} */
+  const how = isGiven ? "given" : (record?.how ?? "first-use");
+  if (!record) return (await advance(place, await believed(place, founding, keys, told, how), null)).record;
+  if (founding?.before.some((each) => each.founding.pin === record.founding)) {
+    return goneOn(place, record, founding, how, isGiven);
   }
-  let believed;
+  const held = founding ? heldAgainst(record, founding) : record;
+  const known = { ...held, address: place.address, how };
+  if (keys.every((key) => record.eras.at(-1)?.keys.includes(key))) {
+    place.keep(known);
+    return known;
+  }
+  const before = headOf(record.head);
+  const next = { from: plain(before.size) + 1, keys: texts(await keysOf(record.origin, keys)) };
+  return (await advance(place, { ...known, eras: [...record.eras, next] }, before)).record;
+}
+
+/**
+ * What is believed before anything is known.
+ * @param {Place} place
+ * @param {import("./founding.js").Founding | null} founding
+ * @param {string[]} keys
+ * @param {string[]} told
+ * @param {Pinned["how"]} how
+ * @returns {Promise<Pinned>}
+ */
+async function believed(place, founding, keys, told, how) {
+  const { address } = place;
   if (founding && !keys.length) {
     const eras = [{ from: 0, keys: texts(founding.keys) }];
-    believed = { v: VERSION, origin: founding.origin, eras, how, head: "", ...named(founding) };
-  } else {
-    const own = keys.length ? keys : told;
-    if (!own.length) throw new NoVerdict("missing", { path: PATH });
-    const { name: origin } = await parseVerifierKey(own[0]);
-    const eras = [{ from: 0, keys: texts(await keysOf(origin, own)) }];
-    const alone = { v: VERSION, origin, eras, how, head: "", ...UNNAMED };
-    believed = founding && sharesKey(alone, founding) ? { ...alone, ...named(founding) } : alone;
+    return { v: VERSION, address, origin: founding.origin, eras, how, head: "", ...named(founding) };
   }
-  return (await advance(place, believed, null)).record;
+  const own = keys.length ? keys : told;
+  if (!own.length) throw new NoVerdict("missing", { path: PATH });
+  const { name: origin } = await parseVerifierKey(own[0]);
+  const eras = [{ from: 0, keys: texts(await keysOf(origin, own)) }];
+  const alone = { v: VERSION, address, origin, eras, how, head: "", ...UNNAMED };
+  return founding && sharesKey(alone, founding) ? { ...alone, ...named(founding) } : alone;
+}
+
+/**
+ * The log that goes on from the pinned one, if its founders stand behind it and it begins with what was seen.
+ * @param {Place} place
+ * @param {Pinned} record
+ * @param {import("./founding.js").Founding} founding
+ * @param {Pinned["how"]} how
+ * @param {boolean} isGiven whether the reader has the note from elsewhere
+ * @returns {Promise<Pinned>}
+ */
+async function goneOn(place, record, founding, how, isGiven) {
+  const since = founding.before.findIndex((each) => each.founding.pin === record.founding);
+  const notes = [...founding.before.slice(since).map((each) => each.founding), founding];
+  for (const [at, note] of notes.slice(1).entries()) {
+    const stayed = texts(notes[at].founders).some((founder) => texts(note.founders).includes(founder));
+    if (!stayed && !isGiven) throw new ProofRefused("founders-gone", { origin: note.origin, before: notes[at].origin });
+  }
+  const seen = headOf(record.head);
+  // What the log that ended told beyond its last good head is void.
+  const isVoid = seen.size > founding.before[since].head.size;
+  const next = await believed(place, founding, [], [], how);
+  return (await advance(place, next, null, isVoid ? [] : [seen])).record;
 }
 
 /**
@@ -354,8 +396,8 @@ export async function latestHead(options) {
  * @returns {Promise<LatestHead>}
  */
 export async function compareWithLatest(shown, options) {
-  const place = new Place(options);
   const latest = await latestHead(options);
+  const place = new Place(options);
   const record = requirePinned(place);
   const [seen, now] = [headOf(shown.head.note), headOf(latest.note)];
   const tree = new Tiles(now.size, place.read);
@@ -368,6 +410,7 @@ export async function compareWithLatest(shown, options) {
 function requirePinned(place) {
   const record = place.recall();
   if (!record) throw new NoVerdict("not-pinned");
+  place.address = record.address;
   return record;
 }
 
@@ -375,9 +418,10 @@ function requirePinned(place) {
  * @param {Place} place
  * @param {Pinned} record
  * @param {SignedHead | null} before the head that was remembered
+ * @param {import("./note.js").Head[]} [seen] more heads that the log has to begin with, of logs before it
  * @returns {Promise<{record: Pinned, latest: LatestHead}>}
  */
-async function advance(place, record, before) {
+async function advance(place, record, before, seen = []) {
   const now = headOf(unutf8(await place.read(CHECKPOINT), "note"));
   if (now.origin !== record.origin) {
     throw new ProofRefused("wrong-origin", { expected: record.origin, found: now.origin });
@@ -385,7 +429,7 @@ async function advance(place, record, before) {
   const tree = new Tiles(now.size, place.read);
   const eras = await signedBy(record, now, tree, before?.size ?? BigInt(record.before.at(-1)?.size ?? 0));
   if (before) await requireContinues(place, tree, before, now);
-  else for (const ended of record.before) await requireBegins(tree, now, endedHead(ended));
+  else for (const ended of [...record.before.map(endedHead), ...seen]) await requireBegins(tree, now, ended);
   const kept = { ...record, eras, head: now.note.whole };
   place.keep(kept);
   const witnesses = await Promise.all(record.witnesses.map(parseVerifierKey));
