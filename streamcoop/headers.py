@@ -33,7 +33,7 @@ def _encoded(headers: Iterable[tuple[str, str]]) -> Headers:
 
 
 class SecurityHeaders:
-    """Adds them. A route that says itself how its answer may be kept is left alone; everything else is not kept.
+    """Adds them. A route that says itself what its answer may do or how it may be kept is left alone.
 
     `pages` are the policies of the paths that are pages; `https` tells whether people reach the service by https.
     """
@@ -66,8 +66,9 @@ class SecurityHeaders:
         async def adding(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given: Headers = list(message.get("headers", []))
-                keeps = any(name.lower() == b"cache-control" for name, _ in given)
-                added = self._always + policy + ([] if keeps else self._unkept)
+                said = {name.lower() for name, _ in given}
+                added = self._always + ([] if b"content-security-policy" in said else policy)
+                added += [] if b"cache-control" in said else self._unkept
                 message = {**message, "headers": given + added}
             await send(message)
 

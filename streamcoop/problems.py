@@ -25,6 +25,7 @@ from starlette.exceptions import HTTPException
 
 from ledger.errors import DomainError
 from streamcoop import metrics
+from streamcoop.language import COOKIE, DEFAULT, Language, asked_for, language
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +87,16 @@ def problem(
     return JSONResponse(body, status_code=int(status), media_type=MEDIA_TYPE, headers=headers)
 
 
-def document(error: DomainError) -> JSONResponse:
-    """A domain error as a response. `retry_after_s` among its facts also becomes the header."""
+def refusals() -> frozenset[type[DomainError]]:
+    """All errors of the table: their sentences are what people read."""
+    return frozenset(_STATUS)
+
+
+def document(error: DomainError, spoken: Language | None = None) -> JSONResponse:
+    """A domain error as a response, its title in the language that is spoken, English if none is told.
+
+    `retry_after_s` among its facts also becomes the header.
+    """
     facts = dict(error.facts)
     headers = {"Retry-After": str(facts["retry_after_s"])} if "retry_after_s" in facts else None
     status = status_of(type(error))
@@ -95,7 +104,7 @@ def document(error: DomainError) -> JSONResponse:
         headers = {"Content-Range": f"bytes */{facts['size']}"}
     if status == HTTPStatus.UNAUTHORIZED:
         headers = {"WWW-Authenticate": 'Bearer realm="streamcoop"'}
-    return problem(status, slug(type(error)), type(error).__doc__ or "", headers, **facts)
+    return problem(status, slug(type(error)), (spoken or language(DEFAULT)).said(type(error).__doc__ or ""), headers, **facts)
 
 
 def answers(*errors: type[DomainError]) -> dict[int | str, dict[str, Any]]:
@@ -151,8 +160,8 @@ def install(app: FastAPI) -> None:
     _document_problems(app)
 
     @app.exception_handler(DomainError)
-    async def refuse(_: Request, error: DomainError) -> JSONResponse:
-        return document(error)
+    async def refuse(request: Request, error: DomainError) -> JSONResponse:
+        return document(error, asked_for(request.cookies.get(COOKIE), request.headers.get("accept-language")))
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:

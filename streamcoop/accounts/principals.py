@@ -132,7 +132,7 @@ async def visitor_or_principal(
     if not secret:
         return None
     if bearer is None and request.method not in SAFE_METHODS:
-        _refuse_foreign_site(request)
+        refuse_foreign_site(request)
     if len(secret) > SECRET_LENGTH_MAX:
         raise NotSignedIn
     principals: PrincipalCache = request.app.state.principals
@@ -144,7 +144,7 @@ async def visitor_or_principal(
     return principal
 
 
-def _refuse_foreign_site(request: Request) -> None:
+def refuse_foreign_site(request: Request) -> None:
     """A cookie travels by itself, so another site's page must not be able to act with it (CSRF)."""
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise NotPermitted(reason="cross-site request")

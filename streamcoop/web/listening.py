@@ -1,0 +1,109 @@
+"""Pages of music: what is new, artists, releases, tracks, and what is searched for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from streamcoop.catalogue import search, service
+from streamcoop.catalogue.models import Artist, Release, Track
+from streamcoop.clock import Now
+from streamcoop.database import Transaction
+from streamcoop.founded import Founded
+from streamcoop.wallet.offers import Offer, offers
+from streamcoop.web.pages import PageRoute, page
+from streamcoop.web.viewer import Looking, Viewer
+
+NEWEST = 24
+FOUND_MAX = 12
+RELEASES_A_PAGE = 48
+QUERY_LENGTH_MAX = 200
+CURSOR_LENGTH_MAX = 500
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackLine:
+    """A track with all that a row of it shows: `is_own` is the viewer's own music, which costs her nothing."""
+
+    track: Track
+    release: Release
+    artist: Artist
+    offer: Offer
+    is_own: bool
+
+
+def lines(
+    session: Transaction, founding: Founded, viewer: Viewer, tracks: Sequence[tuple[Track, Release]], now: datetime
+) -> list[TrackLine]:
+    """Rows of these tracks, each with its release, which is loaded with its artist."""
+    offered = offers(session.connection(), founding, viewer.user_id, [track.id for track, _ in tracks], now)
+    return [
+        TrackLine(track, release, release.artist, offered[track.id], release.artist.owner_id == viewer.user_id)
+        for track, release in tracks
+    ]
+
+
+@router.get("/")
+def home(request: Request, viewer: Looking, session: Transaction) -> Response:
+    """What is new."""
+    newest = search.releases(session, None, None, None, None, NEWEST)
+    return page(request, viewer, "home.html", releases=newest.items)
+
+
+@router.get("/artists/{artist_id}")
+def artist(
+    artist_id: UUID,
+    request: Request,
+    viewer: Looking,
+    session: Transaction,
+    cursor: Annotated[str | None, Query(max_length=CURSOR_LENGTH_MAX)] = None,
+) -> Response:
+    """An artist and her releases."""
+    shown = service.artist(session, artist_id)
+    releases = search.releases_of(session, artist_id, viewer.user_id, cursor, RELEASES_A_PAGE)
+    return page(request, viewer, "artist.html", artist=shown, releases=releases)
+
+
+@router.get("/releases/{release_id}")
+def release(
+    release_id: UUID, request: Request, viewer: Looking, session: Transaction, founding: Founded, now: Now
+) -> Response:
+    """A release and its tracks."""
+    shown = service.release(session, viewer.user_id, release_id)
+    rows = lines(session, founding, viewer, [(track, shown) for track in shown.tracks], now)
+    return page(request, viewer, "release.html", release=shown, lines=rows)
+
+
+@router.get("/tracks/{track_id}")
+def track(
+    track_id: UUID, request: Request, viewer: Looking, session: Transaction, founding: Founded, now: Now
+) -> Response:
+    """A track: its curve to ownership."""
+    shown = service.track(session, viewer.user_id, track_id)
+    (line,) = lines(session, founding, viewer, [(shown, shown.release)], now)
+    return page(request, viewer, "track.html", line=line)
+
+
+@router.get("/search")
+def searched(
+    request: Request,
+    viewer: Looking,
+    session: Transaction,
+    founding: Founded,
+    now: Now,
+    q: Annotated[str, Query(max_length=QUERY_LENGTH_MAX)] = "",
+) -> Response:
+    """Artists, releases and tracks that have all of the words."""
+    asked = q.strip()
+    artists = search.artists(session, asked, None, FOUND_MAX).items if asked else []
+    releases = search.releases(session, asked, None, None, None, FOUND_MAX).items if asked else []
+    tracks = search.tracks(session, asked, None, FOUND_MAX).items if asked else []
+    rows = lines(session, founding, viewer, [(track, track.release) for track in tracks], now)
+    return page(request, viewer, "search.html", q=asked, artists=artists, releases=releases, lines=rows)

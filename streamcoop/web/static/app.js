@@ -1,0 +1,60 @@
+// The web app: pages are swapped into each other, so that what plays goes on while one browses.
+
+import htmx from "./vendor/htmx/htmx.esm.min.js";
+import { restoreForms } from "./forms.js";
+import "./player.js";
+import { toast } from "./toasts.js";
+import { word } from "./words.js";
+
+const box = document.getElementById("q");
+const VERSION = document.querySelector('meta[name="assets"]').content;
+
+function arrived() {
+  for (const link of document.querySelectorAll("#places a")) {
+    const path = new URL(link.href).pathname;
+    const here = path === "/" ? location.pathname === "/" : location.pathname.startsWith(path);
+    if (here) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  restoreForms();
+}
+
+document.addEventListener("htmx:after:swap", () => {
+  arrived();
+  if (document.activeElement !== box) document.getElementById("main").focus({ preventScroll: true });
+  document.querySelector("details.menu[open]")?.removeAttribute("open");
+});
+
+// A page of a newer service needs its newer scripts; what plays is not cut off for it.
+document.addEventListener("htmx:before:swap", (event) => {
+  const newer = /name="assets" content="(\w+)"/.exec(event.detail?.ctx?.text ?? "")?.[1];
+  if (newer && newer !== VERSION && document.getElementById("audio").paused) location.reload();
+});
+
+document.addEventListener("htmx:error", () => toast(word("no_network")));
+addEventListener("offline", () => toast(word("off_line")));
+addEventListener("online", () => toast(word("on_line")));
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, textarea, select, [contenteditable]");
+  if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    event.preventDefault();
+    box.focus();
+  }
+  if (event.key === "Escape") document.querySelector("details.menu[open]")?.removeAttribute("open");
+});
+
+// Results come as one types; the page is the one that the form would lead to.
+let waiting;
+box.addEventListener("input", () => {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => {
+    const address = `/search?q=${encodeURIComponent(box.value)}`;
+    const again = location.pathname === "/search";
+    htmx.ajax("GET", address, { target: "#main", select: "#main", swap: "outerHTML", source: box });
+    history[again ? "replaceState" : "pushState"]({ htmx: true }, "", address);
+  }, 250);
+});
+
+if ("serviceWorker" in navigator) navigator.serviceWorker.register("/worker.js");
+arrived();

@@ -1,0 +1,139 @@
+// Forms that act through the API: <form data-api="POST /api/v1/…">. Each field is a member of the JSON that is sent,
+// `data-as` tells of what kind (number, boolean, lines, json); one that is empty is left out.
+//
+// What the API refuses is shown where it belongs, and nothing that was typed is lost: what is in a form is kept for as
+// long as the browser's tab is there, also through a session that ended in the middle of it.
+
+import { call } from "./api.js";
+import { toast } from "./toasts.js";
+import { word } from "./words.js";
+
+const KEPT = "form ";
+const UNKEPT = new Set(["password", "file", "hidden"]);
+const KINDS = {
+  number: (field) => Number(field.value),
+  boolean: (field) => field.checked,
+  lines: (field) => field.value.split("\n").map((line) => line.trim()).filter(Boolean),
+  json: (field) => JSON.parse(field.value),
+};
+
+/** What a form sends; throws what JSON.parse throws. */
+export function valuesOf(form) {
+  const values = {};
+  for (const field of form.elements) {
+    if (!field.name || field.disabled || (field.type === "radio" && !field.checked)) continue;
+    const kind = field.dataset.as;
+    if (kind !== "boolean" && field.value === "") continue;
+    values[field.name] = kind ? KINDS[kind](field) : field.value;
+  }
+  return values;
+}
+
+/** `{id}` in an address is a value of the form's own, which is not sent besides. */
+function addressOf(path, values) {
+  return path.replace(/\{(\w+)\}/g, (_, name) => {
+    const value = encodeURIComponent(values[name]);
+    delete values[name];
+    return value;
+  });
+}
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  const [method, path] = (form.dataset.api ?? "").split(" ");
+  if (!path) return;
+  event.preventDefault();
+  if (form.ariaBusy === "true" || (form.dataset.ask && !confirm(form.dataset.ask))) return;
+  form.ariaBusy = "true";
+  clear(form);
+  try {
+    const values = valuesOf(form);
+    const answer = await call(method, addressOf(path, values), method === "DELETE" && !Object.keys(values).length ? undefined : values);
+    sessionStorage.removeItem(keyOf(form));
+    form.dispatchEvent(new CustomEvent("form:done", { bubbles: true, detail: { values, answer } }));
+    await after(form, values, answer);
+  } catch (problem) {
+    show(form, problem);
+  } finally {
+    form.ariaBusy = "false";
+  }
+});
+
+/** What follows: `data-then` is `sign-in`, `reload`, `reset` or an address, in which `{id}` is a member of the answer. */
+async function after(form, values, answer) {
+  const then = form.dataset.then ?? "reload";
+  if (then === "sign-in") {
+    await call("POST", "/api/v1/session", { email: values.email, password: values.password });
+    location.assign(form.dataset.next || "/");
+  } else if (then === "reset") {
+    form.reset();
+    toast(form.dataset.said ?? word("saved"));
+  } else if (then === "reload") {
+    const { default: htmx } = await import("./vendor/htmx/htmx.esm.min.js");
+    await htmx.ajax("GET", location.pathname + location.search, { target: "#main", select: "#main", swap: "outerHTML" });
+    toast(form.dataset.said ?? word("saved"));
+  } else if (then !== "nothing") {
+    location.assign(then.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(answer[name])));
+  }
+}
+
+function clear(form) {
+  form.querySelectorAll(".refused").forEach((said) => said.remove());
+  form.querySelectorAll("[aria-invalid]").forEach((field) => field.removeAttribute("aria-invalid"));
+}
+
+function show(form, problem) {
+  const said = document.createElement("p");
+  said.className = "refused";
+  said.role = "alert";
+  if (problem.status === 401 && !form.dataset.api.endsWith("/session")) {
+    keep(form);
+    said.textContent = `${word("session_over")} `;
+    const link = document.createElement("a");
+    link.textContent = word("sign_in");
+    link.href = `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+    said.append(link);
+  } else {
+    said.textContent = problem.type === "malformed" ? word("check_fields") : problem.message;
+  }
+  form.prepend(said);
+  const errors = problem.facts?.errors ?? (problem.facts?.field ? [{ field: problem.facts.field, message: problem.message }] : []);
+  for (const { field, message } of errors) {
+    const at = form.elements[field.split(".")[0]];
+    if (!at?.setAttribute) continue;
+    at.setAttribute("aria-invalid", "true");
+    const beside = document.createElement("small");
+    beside.className = "refused";
+    beside.textContent = message;
+    at.after(beside);
+  }
+  (form.querySelector("[aria-invalid]") ?? said).focus?.();
+}
+
+// --- Nothing that was typed is lost ---
+
+const keyOf = (form) => `${KEPT}${location.pathname} ${form.dataset.api}`;
+
+function keep(form) {
+  const kept = {};
+  for (const field of form.elements) {
+    if (field.name && !UNKEPT.has(field.type)) kept[field.name] = field.type === "checkbox" ? field.checked : field.value;
+  }
+  sessionStorage.setItem(keyOf(form), JSON.stringify(kept));
+}
+
+document.addEventListener("input", (event) => {
+  if (event.target.form?.dataset.api) keep(event.target.form);
+});
+
+export function restoreForms() {
+  for (const form of document.querySelectorAll("form[data-api]")) {
+    const kept = JSON.parse(sessionStorage.getItem(keyOf(form)) ?? "{}");
+    for (const [name, value] of Object.entries(kept)) {
+      const field = form.elements[name];
+      if (!field || UNKEPT.has(field.type)) continue;
+      if (field.type === "checkbox") field.checked = value;
+      else field.value = value;
+    }
+  }
+}

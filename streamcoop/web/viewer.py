@@ -1,0 +1,65 @@
+"""Who looks at a page, and in which language."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request
+
+from streamcoop.accounts import service as accounts
+from streamcoop.accounts.principals import COOKIE, Principal, visitor_or_principal
+from streamcoop.database import Transaction
+from streamcoop.errors import NotPermitted, NotSignedIn
+from streamcoop.language import COOKIE as LANGUAGE_COOKIE
+from streamcoop.language import Language, asked_for
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Somebody in front of a page: a visitor, or whoever is signed in with her name as she is shown it."""
+
+    language: Language
+    principal: Principal | None = None
+    name: str = ""
+
+    @property
+    def user_id(self) -> UUID | None:
+        """Her account, if she is signed in."""
+        return self.principal.user_id if self.principal else None
+
+    def may(self, scope: str) -> bool:
+        """Whether her roles let her do this."""
+        return self.principal is not None and scope in self.principal.scopes
+
+    def require(self, scope: str) -> UUID:
+        """Her account. Raises NotSignedIn, which a page answers by asking her to sign in, and NotPermitted."""
+        if self.principal is None:
+            raise NotSignedIn
+        if scope not in self.principal.scopes:
+            raise NotPermitted(scope=scope)
+        return self.principal.user_id
+
+
+def language_of(request: Request) -> Language:
+    """The language a request asks for."""
+    return asked_for(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language"))
+
+
+async def _principal(request: Request) -> Principal | None:
+    """By the cookie alone. Somebody whose session has ended is shown what a visitor is."""
+    try:
+        return await visitor_or_principal(request, None, request.cookies.get(COOKIE))
+    except NotSignedIn:
+        return None
+
+
+def _viewer(
+    request: Request, principal: Annotated[Principal | None, Depends(_principal)], session: Transaction
+) -> Viewer:
+    name = accounts.names(session, {principal.user_id}).get(principal.user_id, "") if principal else ""
+    return Viewer(language_of(request), principal, name)
+
+
+Looking = Annotated[Viewer, Depends(_viewer)]
