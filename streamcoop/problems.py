@@ -104,7 +104,8 @@ def document(error: DomainError, spoken: Language | None = None) -> JSONResponse
         headers = {"Content-Range": f"bytes */{facts['size']}"}
     if status == HTTPStatus.UNAUTHORIZED:
         headers = {"WWW-Authenticate": 'Bearer realm="streamcoop"'}
-    return problem(status, slug(type(error)), (spoken or language(DEFAULT)).said(type(error).__doc__ or ""), headers, **facts)
+    title = (spoken or language(DEFAULT)).said(type(error).__doc__ or "")
+    return problem(status, slug(type(error)), title, headers, **facts)
 
 
 def answers(*errors: type[DomainError]) -> dict[int | str, dict[str, Any]]:
