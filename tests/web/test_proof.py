@@ -7,6 +7,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -311,6 +312,43 @@ def test_both_agree_on_mutated_receipts(written: Written) -> None:
     assert held > 0
 
 
+def _as_texts(told: Any) -> Any:
+    """The same with every number as a text, which JavaScript would take for the number."""
+    if isinstance(told, dict):
+        return {name: _as_texts(value) for name, value in told.items()}
+    if isinstance(told, list):
+        return [_as_texts(value) for value in told]
+    return str(told) if type(told) is int else told
+
+
+def test_a_form_that_is_nearly_right_is_refused(written: Written) -> None:
+    mutated = []
+    for name in ("play 1", f"wallet ben {EPOCH}", next(name for name in written.receipts if name.startswith("payee"))):
+        proof = receipts.parse(written.receipts[name].encode())
+        told = canonical.decode(proof.extra)
+        assert isinstance(told, dict)
+        for field, value in told.items():
+            others = [_as_texts(value), [value], {"0": value}, None, True, ""]
+            if isinstance(value, dict):
+                others += [value | {"note": ""}, [*value.values()]]
+                others += [value | {inner: _as_texts(held)} for inner, held in value.items()]
+                others += [{n: held for n, held in value.items() if n != inner} for inner in value]
+            if isinstance(value, list):
+                others += [[*value, 0], value[:-1], {str(n): held for n, held in enumerate(value)}]
+            if field == "path":
+                first, *rest = value
+                others += [[bent, *rest] for bent in ([*first, 0], first[:2], _as_texts(first), dict(enumerate(first)))]
+                others += [[[*first[:2], first[2].upper()], *rest], [[first[0], first[1][0], first[2]], *rest]]
+                others += [[[*first[:2], first[2][:62]], *rest], [[first[0], [*first[1], 0], first[2]], *rest]]
+            if type(value) is str:
+                others += [value.upper(), value + " ", value[:-2], value + "00"]
+            mutated += [_rebuilt(proof, told | {field: other}) for other in others if other != value]
+            mutated.append(_rebuilt(proof, {n: held for n, held in told.items() if n != field}))
+        mutated += [_rebuilt(proof, told | {"note": ""}), _rebuilt(proof, [told]), _rebuilt(proof, None)]
+    assert compare_with_the_core(mutated) == (0, len(mutated))
+    assert len(mutated) > 150
+
+
 def test_what_is_too_long_is_refused() -> None:
     outcomes = run(
         receipt_job(b"x" * (receipts.RECEIPT_BYTES_MAX + 1)),
@@ -564,6 +602,16 @@ def _in_core(check: Any, *args: Any) -> bool:
     return True
 
 
+def _inclusion_job(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> dict[str, Any]:
+    told = {"leaf": leaf.hex(), "index": str(index), "size": str(size), "root": root.hex()}
+    return {"op": "inclusion", "path": [one.hex() for one in path], **told}
+
+
+def _consistency_job(old: int, old_root: bytes, size: int, root: bytes, path: Sequence[bytes]) -> dict[str, Any]:
+    told = {"old": str(old), "oldRoot": old_root.hex(), "size": str(size), "root": root.hex()}
+    return {"op": "consistency", "path": [one.hex() for one in path], **told}
+
+
 def test_both_agree_on_inclusion_and_consistency_in_trees_of_every_shape() -> None:
     chance = Random(SEED)
     jobs, expected = [], []
@@ -579,31 +627,13 @@ def test_both_agree_on_inclusion_and_consistency_in_trees_of_every_shape() -> No
         leaf, place, of = leaves[index], index, size
         if chance.random() < 0.6:
             path, place, of = _bent(path, chance), place + chance.choice([0, 1, -1]), of + chance.choice([0, 1, -1])
-        jobs.append(
-            {
-                "op": "inclusion",
-                "leaf": leaf.hex(),
-                "index": str(place),
-                "size": str(of),
-                "path": [one.hex() for one in path],
-                "root": root.hex(),
-            }
-        )
+        jobs.append(_inclusion_job(leaf, place, of, path, root))
         expected.append(_in_core(verify_inclusion, leaf, place, of, path, root))
         proof, old_root = consistency_proof(old, size, subtree), root_of(leaves[:old])
         if chance.random() < 0.6:
             proof, old = _bent(proof, chance), old + chance.choice([0, 1, -1])
             old_root = chance.choice([old_root, root, bytes(32)])
-        jobs.append(
-            {
-                "op": "consistency",
-                "old": str(old),
-                "oldRoot": old_root.hex(),
-                "size": str(size),
-                "root": root.hex(),
-                "path": [one.hex() for one in proof],
-            }
-        )
+        jobs.append(_consistency_job(old, old_root, size, root, proof))
         expected.append(_in_core(verify_consistency, old, old_root, size, root, proof))
     assert ["held" in outcome for outcome in run(*jobs)] == expected
     assert 200 < sum(expected) < 600
@@ -616,6 +646,47 @@ def _bent(path: list[bytes], chance: Random) -> list[bytes]:
     )
 
 
+def test_both_agree_on_every_size_that_a_small_proof_may_be_said_to_be_of() -> None:
+    """Also where a node of the tree is told to be a leaf, and its path begins above it."""
+    jobs, expected = [], []
+    leaves = [leaf_hash(bytes([n])) for n in range(9)]
+
+    def subtree(level: int, index: int) -> bytes:
+        return root_of(leaves[index << level : (index + 1) << level])
+
+    for size in range(1, 9):
+        root = root_of(leaves[:size])
+        said = [(place, of) for of in range(1, 10) for place in range(of)]
+        for index in range(size):
+            path = inclusion_proof(index, size, subtree)
+            told = [(leaves[index], path), (root, []), (root_of(leaves[: 1 << size.bit_length() - 1]), path[1:])]
+            for (leaf, its_path), (place, of) in product(told, said):
+                jobs.append(_inclusion_job(leaf, place, of, its_path, root))
+                expected.append(_in_core(verify_inclusion, leaf, place, of, its_path, root))
+        for old in range(1, size + 1):
+            proof, old_root = consistency_proof(old, size, subtree), root_of(leaves[:old])
+            for before, of in product(range(10), range(10)):
+                for its_root in (old_root, root):
+                    jobs.append(_consistency_job(before, its_root, of, root, proof))
+                    expected.append(_in_core(verify_consistency, before, its_root, of, root, proof))
+    outcomes = run(*jobs)
+    assert ["held" in outcome for outcome in outcomes] == expected
+    assert 8 * 9 // 2 * 2 <= sum(expected) < len(jobs) / 10
+
+
+def test_a_tree_has_no_leaf_beyond_its_last() -> None:
+    leaf = leaf_hash(b"")
+    told = [(0, 1), (1, 1), (2, 1), (-1, 1), (0, 0)]
+    good, *bad = run(*[_inclusion_job(leaf, index, size, [], leaf) for index, size in told])
+    assert "held" in good
+    assert [(outcome["refused"], outcome["facts"]) for outcome in bad] == [("not-in-log", {"reason": "index"})] * 4
+    kind, line = entries.PLAYS_TREE, Leaf(leaf, (1,))
+    root = SumTree(kind, [line]).root
+    good, *bad = run(*[_sum_job(kind, line, index, [], root) for index in (0, 1, -1)])
+    assert "held" in good
+    assert [outcome["facts"] for outcome in bad] == [{"reason": "index"}] * 2
+
+
 def test_indexes_beyond_32_bits_are_what_they_are() -> None:
     """A path of 62 made-up siblings in a tree of nearly 2^62 leaves leads to the same root in both."""
     chance = Random(SEED)
@@ -623,10 +694,7 @@ def test_indexes_beyond_32_bits_are_what_they_are() -> None:
     leaf, path = chance.randbytes(32), [chance.randbytes(32) for _ in range(62)]
     root = _root_by(leaf, index, size, path)
     verify_inclusion(leaf, index, size, path, root)
-    job = {"op": "inclusion", "leaf": leaf.hex(), "size": str(size), "path": [one.hex() for one in path]}
-    good, bad = run(
-        job | {"index": str(index), "root": root.hex()}, job | {"index": str(index ^ (1 << 40)), "root": root.hex()}
-    )
+    good, bad = run(*[_inclusion_job(leaf, place, size, path, root) for place in (index, index ^ (1 << 40))])
     assert "held" in good
     assert bad["refused"] == "not-in-log"
 
