@@ -26,6 +26,7 @@ from streamcoop.database import async_pool
 from streamcoop.erasure import routes as erasure
 from streamcoop.governance import routes as governance
 from streamcoop.headers import SecurityHeaders, page_policy
+from streamcoop.library import routes as library
 from streamcoop.lingering import Lingering
 from streamcoop.membership import passkey_routes as passkeys
 from streamcoop.membership import register_routes as register
@@ -142,6 +143,7 @@ def create_app() -> FastAPI:
         erasure,
         catalogue,
         wallet,
+        library,
         royalties,
         payouts,
         membership,

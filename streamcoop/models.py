@@ -5,6 +5,7 @@ from streamcoop.anchoring import models as anchoring
 from streamcoop.catalogue import models as catalogue
 from streamcoop.erasure import models as erasure
 from streamcoop.governance import models as governance
+from streamcoop.library import models as library
 from streamcoop.membership import models as membership
 from streamcoop.operations import models as operations
 from streamcoop.payouts import models as payouts
@@ -17,6 +18,7 @@ __all__ = [
     "catalogue",
     "erasure",
     "governance",
+    "library",
     "membership",
     "operations",
     "payouts",

@@ -44,6 +44,7 @@ TIMETABLE = {
     "pay what lifted holds kept back": _every(10.0, "workers.royalties.release_lifted"),
     "sweep for media work a broker lost": _every(20.0, "workers.media.sweep"),
     "check the books where that is due": _every(min(MINUTE, settings().books_check_interval_s), "workers.books.check"),
+    "count the owners of releases": _every(15 * MINUTE, "workers.books.count_owners"),
     "go on with erasures": _every(10.0, "workers.books.erase"),
     "sweep for chain work a broker lost": _every(5.0, "workers.chain.sweep"),
     "hold the register against the contract": _every(5 * MINUTE, "workers.chain.reconcile"),

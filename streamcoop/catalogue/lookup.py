@@ -67,6 +67,24 @@ class TrackTitle:
     isrc: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class TrackCard:
+    """A track as a list of music shows it. `is_hidden`: it was never published. `artwork` is the picture's address."""
+
+    id: UUID
+    title: str
+    artist_id: UUID
+    artist: str
+    artist_owner_id: UUID
+    release_id: UUID
+    release: str
+    artwork: str | None
+    duration_ms: int | None
+    is_ready: bool
+    is_published: bool
+    is_hidden: bool
+
+
 async def playable(conn: psycopg.AsyncConnection[Any], track_ids: Collection[UUID]) -> dict[UUID, Playable]:
     """Those of the tracks that are ready, of whatever release, in one round trip."""
     found: dict[UUID, Playable] = {}
@@ -111,6 +129,33 @@ def titles(session: Session, track_ids: set[UUID]) -> dict[UUID, TrackTitle]:
         track_id: TrackTitle(title, artist, release, isrc)
         for track_id, title, artist, release, isrc in session.execute(found)
     }
+
+
+def cards(session: Session, track_ids: Collection[UUID]) -> dict[UUID, TrackCard]:
+    """These tracks, of whatever release, as lists show them. What may be told to whom is the caller's to decide."""
+    found = (
+        select(Track.id, Track.title, Artist.id, Artist.name, Artist.owner_id, Release.id, Release.title,
+               Release.artwork, Track.duration_ms, Track.state, Release.state)
+        .join(Artist, Artist.id == Track.artist_id)
+        .join(Release, Release.id == Track.release_id)
+        .where(Track.id.in_(track_ids))
+    )  # fmt: skip
+    return {
+        row[0]: TrackCard(
+            *row[:7],
+            artwork=artwork_path(row[5]) if row[7] else None,
+            duration_ms=row[8],
+            is_ready=row[9] == "ready",
+            is_published=row[10] == "published",
+            is_hidden=row[10] == "draft",
+        )
+        for row in session.execute(found).all()
+    }
+
+
+def artwork_path(release_id: UUID) -> str:
+    """Where a release's picture is, if it has one."""
+    return f"/api/v1/releases/{release_id}/artwork"
 
 
 def require_own_track(session: Session, user_id: UUID, track_id: UUID) -> Track:

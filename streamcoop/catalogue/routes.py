@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,14 +12,17 @@ from streamcoop.accounts import principals
 from streamcoop.accounts.principals import MaybePrincipal, Principal
 from streamcoop.accounts.schemas import Line
 from streamcoop.adapters.objects import ObjectStore
-from streamcoop.catalogue import artwork, receiving, search, service, storage, uploads
+from streamcoop.catalogue import artwork, discovery, receiving, search, service, storage, uploads
 from streamcoop.catalogue.schemas import (
     GENRE_LENGTH_MAX,
     ArtistChange,
     ArtistOut,
     ArtistPage,
+    GenreOut,
     NewArtist,
     NewRelease,
+    OwnedRelease,
+    OwnedReleasePage,
     ReleaseChange,
     ReleaseOut,
     ReleasePage,
@@ -140,6 +144,29 @@ def releases(
 ) -> ReleasePage:
     """Published releases, newest first."""
     return release_page(search.releases(session, q, artist_id, genre, cursor, limit))
+
+
+@router.get("/discovery/most-owned", responses=answers(search.BadCursor))
+def most_owned(session: Transaction, cursor: Cursor = None, limit: Limit = search.PAGE_SIZE) -> OwnedReleasePage:
+    """Published releases by how many listeners own something of them; those of fewer than five are not told."""
+    page = discovery.most_owned(session, cursor, limit)
+    items = [OwnedRelease(**release_out(release).model_dump(), owners=owners) for release, owners in page.items]
+    return OwnedReleasePage(items=items, next_cursor=page.next_cursor)
+
+
+@router.get("/discovery/random")
+def random_releases(
+    session: Transaction, limit: Annotated[int, Query(ge=1, le=discovery.RANDOM_MAX)] = 12
+) -> list[ReleaseOut]:
+    """Random published releases: others each time."""
+    start = discovery.HASH_MIN + secrets.randbelow(discovery.HASHES)
+    return [release_out(release) for release in discovery.random(session, start, limit)]
+
+
+@router.get("/genres")
+def genres(session: Transaction) -> list[GenreOut]:
+    """Genres of published releases, the most frequent first."""
+    return [GenreOut(name=genre.name, releases=genre.releases) for genre in discovery.genres(session)]
 
 
 @router.get("/releases/{release_id}", responses=answers(*_ANYONE))

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from stdnum import isrc
 
 from streamcoop.accounts.schemas import Line, Payload
+from streamcoop.catalogue.lookup import artwork_path
 from streamcoop.catalogue.models import Artist, Release, ReleaseKind, ReleaseState, Track
 from streamcoop.catalogue.search import Page
 
@@ -176,6 +177,26 @@ class Uploaded(TrackOut):
     notes: list[str]
 
 
+class OwnedRelease(ReleaseOut):
+    """A release, and how many listeners own something of it, as it was last counted, a quarter of an hour ago."""
+
+    owners: int
+
+
+class OwnedReleasePage(BaseModel):
+    """Some releases, the most owned first, and the cursor of the next page."""
+
+    items: list[OwnedRelease]
+    next_cursor: str | None
+
+
+class GenreOut(BaseModel):
+    """A genre, and how many published releases have it, however they write it."""
+
+    name: str
+    releases: int
+
+
 class ReleaseWithTracks(ReleaseOut):
     """A release with its tracks."""
 
@@ -217,7 +238,7 @@ def release_out(release: Release) -> ReleaseOut:
         kind=release.kind,
         released_on=release.released_on,
         genre=release.genre,
-        artwork=f"/api/v1/releases/{release.id}/artwork" if release.artwork else None,
+        artwork=artwork_path(release.id) if release.artwork else None,
         state=release.state,
         created_at=release.created_at,
         published_at=release.published_at,

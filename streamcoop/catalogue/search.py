@@ -74,10 +74,10 @@ def artists(session: Session, q: str | None, cursor: str | None, limit: int) -> 
     """Artists by name. Raises BadCursor."""
     found = select(Artist).where(*(Artist.search.op("@@")(query) for query in _queries(q)))
     if cursor is not None:
-        words, id_ = _opened(cursor, str, UUID)
+        words, id_ = opened(cursor, str, UUID)
         found = found.where(tuple_(Artist.words, Artist.id) > (words, id_))
     rows = session.scalars(found.order_by(Artist.words, Artist.id).limit(limit + 1)).all()
-    return _page(rows, limit, lambda artist: [artist.words, str(artist.id)])
+    return page_of(rows, limit, lambda artist: [artist.words, str(artist.id)])
 
 
 def releases(
@@ -90,11 +90,11 @@ def releases(
     if genre is not None:
         found = found.where(func.lower(Release.genre) == genre.lower())
     if cursor is not None:
-        published_at, id_ = _opened(cursor, datetime, UUID)
+        published_at, id_ = opened(cursor, datetime, UUID)
         found = found.where(tuple_(Release.published_at, Release.id) < (published_at, id_))
     found = found.options(joinedload(Release.artist)).order_by(Release.published_at.desc(), Release.id.desc())
     rows = session.scalars(found.limit(limit + 1)).all()
-    return _page(rows, limit, lambda release: [release.published_at.isoformat(), str(release.id)])
+    return page_of(rows, limit, lambda release: [release.published_at.isoformat(), str(release.id)])
 
 
 def releases_of(
@@ -106,11 +106,11 @@ def releases_of(
         visible = or_(visible, Artist.owner_id == viewer_id)
     found = select(Release).join(Release.artist).where(Release.artist_id == artist_id, visible)
     if cursor is not None:
-        (id_,) = _opened(cursor, UUID)
+        (id_,) = opened(cursor, UUID)
         found = found.where(Release.id < id_)
     found = found.options(joinedload(Release.artist)).order_by(Release.id.desc())
     rows = session.scalars(found.limit(limit + 1)).all()
-    return _page(rows, limit, lambda release: [str(release.id)])
+    return page_of(rows, limit, lambda release: [str(release.id)])
 
 
 def tracks(session: Session, q: str | None, cursor: str | None, limit: int) -> Page[Track]:
@@ -118,11 +118,11 @@ def tracks(session: Session, q: str | None, cursor: str | None, limit: int) -> P
     found = select(Track).join(Track.release)
     found = found.where(Release.state == "published", Track.state == "ready", *_matching(Track, q))
     if cursor is not None:
-        (id_,) = _opened(cursor, UUID)
+        (id_,) = opened(cursor, UUID)
         found = found.where(Track.id < id_)
     found = found.options(contains_eager(Track.release).joinedload(Release.artist)).order_by(Track.id.desc())
     rows = session.scalars(found.limit(limit + 1)).all()
-    return _page(rows, limit, lambda track: [str(track.id)])
+    return page_of(rows, limit, lambda track: [str(track.id)])
 
 
 def _matching(table: type[Release | Track], q: str | None) -> Iterator[ColumnElement[bool]]:
@@ -149,8 +149,8 @@ def _queries(q: str | None) -> list[ColumnElement[str]]:
     return [cast(f"'{word}':*", TSQUERY) for word in quoted]
 
 
-def _page(rows: Sequence[Row], limit: int, key: Any) -> Page[Row]:
-    """Of up to limit + 1 rows the first `limit`; the one more tells that the list goes on."""
+def page_of(rows: Sequence[Row], limit: int, key: Any) -> Page[Row]:
+    """Of up to limit + 1 rows the first `limit`, where one more tells that the list goes on. `key` sorts a row."""
     items = list(rows[:limit])
     return Page(items, _sealed(key(items[-1])) if len(rows) > limit else None)
 
@@ -159,7 +159,7 @@ def _sealed(key: list[str]) -> str:
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
 
 
-def _opened(cursor: str, *types: type) -> list[Any]:
+def opened(cursor: str, *types: type) -> list[Any]:
     """The sort key in a cursor, each part of its type. Raises BadCursor."""
     try:
         key = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
@@ -179,6 +179,11 @@ def _part(text: str, type_: type) -> Any:
         if instant.tzinfo is None:
             raise ValueError("an instant has a time zone")
         return instant
+    if type_ is int:
+        number = int(text)
+        if number.bit_length() > 31:
+            raise ValueError("PostgreSQL's integer has 32 bits")
+        return number
     text.encode()  # no lone surrogates
     if "\0" in text:
         raise ValueError("PostgreSQL keeps no NUL")

@@ -29,6 +29,7 @@ from streamcoop.catalogue.lookup import TrackTitle
 from streamcoop.catalogue.models import Release
 from streamcoop.erasure.models import Erasure
 from streamcoop.errors import NotFound
+from streamcoop.library import leaving as library
 from streamcoop.membership import service as membership
 from streamcoop.membership import shares
 from streamcoop.membership.models import Member
@@ -185,6 +186,7 @@ def _forget(session: Session, user_id: UUID, now: datetime) -> None:
     membership.forget(session, user_id, now)
     payouts.forget(session, user_id)
     royalties.forget(session, user_id)
+    library.hide(session, user_id)
 
 
 # --- Its steps ---
@@ -209,6 +211,8 @@ def go_on(session: Session, user_id: UUID, now: datetime) -> bool:
     conn = session.connection()
     erasing.close_wallet(conn, user_id, now)
     _forget(session, user_id, now)
+    if library.erase_chunk(session, user_id):
+        return True
     if erasing.has_unsettled(conn, user_id):
         return False
     if erasing.erase_chunk(conn, user_id) or catalogue.erase_drafts(session, user_id, now):

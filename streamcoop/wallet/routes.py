@@ -91,9 +91,10 @@ def tracks(
     now: Now,
     cursor: Annotated[UUID | None, Query(description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=statements.PAGE_MAX)] = 50,
+    owned: Annotated[bool | None, Query(description="Only those that are yours, or only those that are not.")] = None,
 ) -> ProgressPage:
     """The tracks you have paid for, and how far each is from being yours."""
-    return statements.progress(session, founding, owner.user_id, now, cursor, limit)
+    return statements.progress(session, founding, owner.user_id, now, cursor, limit, owned)
 
 
 @router.get("/wallet/statement", responses=answers(*_STATEMENT))

@@ -99,6 +99,11 @@ class TrackProgress(BaseModel):
     track_id: UUID
     title: str
     artist: str
+    artist_id: UUID | None
+    release_id: UUID | None
+    release_title: str
+    artwork: str | None = Field(description="The address of its release's picture, while that is published.")
+    duration_ms: int | None
     plays: int
     plays_to_own: int
     paid_micro: int

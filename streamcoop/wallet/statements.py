@@ -61,6 +61,7 @@ _RECEIVED_BEFORE = text("""
 """)
 
 _PROGRESS = text("""
+  select track_id, plays, paid_micro, owned_at, owned from (
     select track_id, plays, paid_micro, owned_at,
            owned_at is not null or exists (
                select from ledger.tariff_span s
@@ -74,9 +75,9 @@ _PROGRESS = text("""
           full join (select track_id, count(*) filter (where kind = 'play') as plays, sum(price_micro) as paid_micro,
                             max(epoch) as epoch, max(recorded_at) filter (where completes) as owned_at
                        from ledger.play_queue where listener_id = :listener group by track_id) u
-                 on u.track_id = p.track_id) as mine
-     where cast(:after as uuid) is null or track_id > :after
-     order by track_id limit :page
+                 on u.track_id = p.track_id) as mine) as told
+   where (cast(:after as uuid) is null or track_id > :after) and (cast(:owned as boolean) is null or owned = :owned)
+   order by track_id limit :page
 """)
 
 
@@ -149,25 +150,39 @@ def as_csv(statement: Statement) -> str:
 
 
 def progress(
-    session: Session, founding: Founding, listener_id: UUID, now: datetime, after: UUID | None, page: int
+    session: Session,
+    founding: Founding,
+    listener_id: UUID,
+    now: datetime,
+    after: UUID | None,
+    page: int,
+    owned: bool | None = None,
 ) -> ProgressPage:
-    """The tracks a listener has paid for, in the order of their ids, and how far each is from being owned."""
+    """The tracks a listener has paid for, in the order of their ids, and how far each is from being owned.
+
+    `owned`: only those she owns, or only those she does not own yet.
+    """
     conn = session.connection()
     epoch = founding.calendar.epoch_at(now)
     tariff = terms.in_force(conn, founding, epoch).tariff
-    asked = {"listener": listener_id, "after": after, "page": page + 1, "epoch": epoch}
+    asked = {"listener": listener_id, "after": after, "page": page + 1, "epoch": epoch, "owned": owned}
     rows = conn.execute(_PROGRESS, asked).all()
-    titles = lookup.titles(session, {row.track_id for row in rows})
+    cards = lookup.cards(session, {row.track_id for row in rows})
     items = []
     for row in rows[:page]:
         so_far = Progress(int(row.plays), int(row.paid_micro), row.owned)
         left_micro = tariff.left_micro(so_far)
-        title = titles.get(row.track_id)
+        card = cards.get(row.track_id)
         items.append(
             TrackProgress(
                 track_id=row.track_id,
-                title=title.title if title else "",
-                artist=title.artist if title else "",
+                title=card.title if card else "",
+                artist=card.artist if card else "",
+                artist_id=card.artist_id if card else None,
+                release_id=card.release_id if card else None,
+                release_title=card.release if card else "",
+                artwork=card.artwork if card and card.is_published else None,
+                duration_ms=card.duration_ms if card else None,
                 plays=so_far.plays,
                 plays_to_own=tariff.plays,
                 paid_micro=so_far.paid_micro,

@@ -35,10 +35,12 @@ from streamcoop.accounts import routes as accounts
 from streamcoop.accounts import service as accounts_service
 from streamcoop.accounts.principals import Principal, scopes_of, visitor_or_principal
 from streamcoop.adapters.objects import open_store
+from streamcoop.catalogue import routes as catalogue
 from streamcoop.catalogue.models import Artist, Release, Track
 from streamcoop.database import _engine, engine, transaction
 from streamcoop.erasure import routes as erasure
 from streamcoop.founded import founded as founded_once
+from streamcoop.library import routes as library
 from streamcoop.royalties import routes as royalties
 from streamcoop.royalties.service import close_epoch
 from streamcoop.settings import settings
@@ -271,7 +273,7 @@ def _serving(app: FastAPI) -> Iterator[Client]:
 def _app(standing: Clock) -> FastAPI:
     app = FastAPI()
     problems.install(app)
-    for feature in (accounts, certificates, erasure, royalties, transparency, wallet):
+    for feature in (accounts, catalogue, certificates, erasure, library, royalties, transparency, wallet):
         app.include_router(feature.router)
     app.state.objects = open_store(settings())
     app.state.principals = _NobodyIsRemembered()
@@ -286,7 +288,9 @@ class _NobodyIsRemembered:
 
 
 def _whoever_is_named(request: Request) -> Principal | None:
-    """Signing in is tested with the accounts; here a header names who asks."""
+    """Signing in is tested with the accounts; here a header names who asks. A visitor sends none."""
+    if "X-User" not in request.headers:
+        return None
     with transaction() as session:
         user = accounts_service.user(session, UUID(request.headers["X-User"]))
     return Principal(user.id, new_id(), frozenset(user.roles), scopes_of(frozenset(user.roles)))
