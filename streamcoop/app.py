@@ -42,6 +42,7 @@ from streamcoop.traffic import AddressLimit, Allowance, TooManyRequests
 from streamcoop.transparency import certificate_routes as certificates
 from streamcoop.transparency import routes as transparency
 from streamcoop.wallet import routes as wallet
+from streamcoop.web import routes as web
 from streamcoop.witness import routes as witness
 
 # No JSON of ours comes near; uploads have a limit of their own, counted while they come.
@@ -154,8 +155,9 @@ def create_app() -> FastAPI:
         transparency,
         certificates,
         witness,
+        web,
     )
     for feature in features:
         app.include_router(feature.router)
-    patch_fastapi(app, docs_url=DOCS_PATH, swagger_ui_parameters=DOCS_PARAMETERS)
+    patch_fastapi(app, docs_url=DOCS_PATH, redirect_from_root_to_docs=False, swagger_ui_parameters=DOCS_PARAMETERS)
     return app

@@ -3,6 +3,7 @@
 import htmx from "./vendor/htmx/htmx.esm.min.js";
 import { restoreForms } from "./forms.js";
 import "./player.js";
+import "./rows.js";
 import { toast } from "./toasts.js";
 import { word } from "./words.js";
 

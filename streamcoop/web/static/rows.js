@@ -1,0 +1,125 @@
+// Rows of tracks: what one can do with a track besides playing it, and how far it is from being owned after each play.
+
+import { call } from "./api.js";
+import { enqueue } from "./player.js";
+import { toast } from "./toasts.js";
+import { money, word } from "./words.js";
+
+const CHANGING = [".steps", ".owned", ".price"];
+
+// --- What a play changed ---
+
+/** Show the track's rows as its own page has them now. */
+async function renew(trackId) {
+  const answer = await fetch(`/tracks/${trackId}`);
+  if (!answer.ok) return;
+  const told = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(`track-${trackId}`);
+  for (const row of document.querySelectorAll(`[id="track-${trackId}"]`)) {
+    row.querySelectorAll(CHANGING.join()).forEach((old) => old.remove());
+    row.querySelector(".what").after(...told.querySelectorAll(CHANGING.join()));
+  }
+}
+
+document.addEventListener("play:recorded", ({ detail }) => renew(detail.track));
+
+// --- Buying what is left ---
+
+async function buy(trackId) {
+  const opened = await call("POST", "/api/v1/plays", { track_id: trackId, kind: "buyout" });
+  if (!confirm(word("buy_question", { money: money(opened.price_money_micro, opened.currency) }))) return;
+  await call("POST", "/api/v1/plays/record", { play_token: opened.play_token });
+  toast(word("bought"));
+  await renew(trackId);
+}
+
+// --- The menu of a row ---
+
+const menu = document.createElement("div");
+menu.id = "menu";
+menu.role = "menu";
+menu.hidden = true;
+let opener = null;
+
+function open(button) {
+  close();
+  const row = button.closest(".track");
+  const track = JSON.parse(row.dataset.track);
+  const may = !("visitor" in document.body.dataset);
+  const entries = [
+    [word("play_next"), () => enqueue(track, { next: true })],
+    [word("play_last"), () => enqueue(track)],
+    may && row.querySelector(".steps") && [word("buy_rest"), () => buy(track.id)],
+    may && [word("favour"), () => favour(track.id)],
+    may && [word("to_playlist"), () => addToPlaylist(track.id)],
+  ].filter(Boolean);
+  menu.replaceChildren(
+    ...entries.map(([text, act]) => {
+      const entry = Object.assign(document.createElement("button"), { type: "button", role: "menuitem", textContent: text, tabIndex: -1 });
+      entry.addEventListener("click", async () => {
+        close();
+        try {
+          await act();
+        } catch (failed) {
+          toast(failed.message);
+        }
+      });
+      return entry;
+    }),
+  );
+  opener = button;
+  button.setAttribute("aria-expanded", "true");
+  row.append(menu);
+  menu.hidden = false;
+  menu.firstChild.focus();
+}
+
+function close({ back = false } = {}) {
+  menu.hidden = true;
+  opener?.setAttribute("aria-expanded", "false");
+  if (back) opener?.focus();
+  opener = null;
+}
+
+async function favour(trackId) {
+  await call("PUT", `/api/v1/library/favourites/${trackId}`);
+  toast(word("favoured"));
+}
+
+async function addToPlaylist(trackId) {
+  const { items } = await call("GET", "/api/v1/library/playlists");
+  menu.replaceChildren(
+    ...items.map((list) => {
+      const entry = Object.assign(document.createElement("button"), { type: "button", role: "menuitem", textContent: list.name });
+      entry.addEventListener("click", async () => {
+        close();
+        await call("POST", `/api/v1/library/playlists/${list.id}/tracks`, { track_id: trackId });
+        toast(word("in_playlist", { name: list.name }));
+      });
+      return entry;
+    }),
+  );
+  if (!items.length) return toast(word("no_playlist"), { action: word("make_playlist"), href: "/library/playlists" });
+  menu.hidden = false;
+  menu.firstChild.focus();
+}
+
+document.addEventListener("click", (event) => {
+  const more = event.target.closest(".track .more");
+  if (more) {
+    if (opener === more) close();
+    else open(more);
+  } else if (!event.target.closest("#menu")) close();
+  const bought = event.target.closest("button.buy");
+  if (bought) buy(bought.dataset.track).catch((failed) => toast(failed.message));
+});
+
+menu.addEventListener("keydown", (event) => {
+  const entries = [...menu.children];
+  const at = entries.indexOf(document.activeElement);
+  if (event.key === "ArrowDown") entries[(at + 1) % entries.length].focus();
+  else if (event.key === "ArrowUp") entries[(at - 1 + entries.length) % entries.length].focus();
+  else if (event.key === "Escape" || event.key === "Tab") close({ back: true });
+  else return;
+  event.preventDefault();
+});
+document.addEventListener("htmx:after:swap", () => close());
