@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+import base64
+import json
+from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import text
 
 from streamcoop.catalogue import discovery
 from streamcoop.database import transaction
-from tests.library.shelf import everything, set_state
+from tests.library.shelf import everything, kind_of, set_state
 from tests.royalties.label import Label
 
 TO_OWN = 9
@@ -117,3 +120,10 @@ def test_genres_are_counted_however_they_are_written(label: Label) -> None:
     set_state(label, hidden, "withdrawn")
     told = [(genre["name"].lower(), genre["releases"]) for genre in label.get("/genres", kyai)]
     assert told == [("gamelan", 2), ("dub", 1)]
+
+
+@pytest.mark.parametrize("owners", ["99999999999", "-99999999999", "many", "9" * 1_000])
+def test_a_cursor_that_was_not_given_out_is_refused(label: Label, owners: str) -> None:
+    sealed = base64.urlsafe_b64encode(json.dumps([owners, str(uuid4())]).encode()).decode().rstrip("=")
+    answer = label.client.get(f"/api/v1/discovery/most-owned?cursor={sealed}")
+    assert kind_of(answer) == (400, "bad-cursor")
