@@ -86,19 +86,19 @@ async function favour(trackId) {
 }
 
 async function addToPlaylist(trackId) {
-  const { items } = await call("GET", "/api/v1/library/playlists");
+  const playlists = await call("GET", "/api/v1/library/playlists");
+  if (!playlists.length) return toast(word("no_playlist"), { action: word("make_playlist"), href: "/library/playlists" });
   menu.replaceChildren(
-    ...items.map((list) => {
+    ...playlists.map((list) => {
       const entry = Object.assign(document.createElement("button"), { type: "button", role: "menuitem", textContent: list.name });
       entry.addEventListener("click", async () => {
         close();
-        await call("POST", `/api/v1/library/playlists/${list.id}/tracks`, { track_id: trackId });
+        await call("POST", `/api/v1/library/playlists/${list.id}/items`, { track_id: trackId });
         toast(word("in_playlist", { name: list.name }));
       });
       return entry;
     }),
   );
-  if (!items.length) return toast(word("no_playlist"), { action: word("make_playlist"), href: "/library/playlists" });
   menu.hidden = false;
   menu.firstChild.focus();
 }
