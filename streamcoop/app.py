@@ -42,6 +42,7 @@ from streamcoop.traffic import AddressLimit, Allowance, TooManyRequests
 from streamcoop.transparency import certificate_routes as certificates
 from streamcoop.transparency import routes as transparency
 from streamcoop.wallet import routes as wallet
+from streamcoop.web import pages
 from streamcoop.web import routes as web
 from streamcoop.witness import routes as witness
 
@@ -132,6 +133,7 @@ def create_app() -> FastAPI:
         },
     )
     problems.install(app)
+    pages.install(app)
     app.add_middleware(AddressLimit, per_minute=settings().requests_per_minute_address)
     app.add_middleware(AccessLog)
     if tracing.configure("api"):

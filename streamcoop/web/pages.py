@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from babel import Locale, dates, numbers
-from fastapi import Request, Response
+from babel import Locale, dates, numbers, units
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
@@ -90,6 +90,14 @@ def month(locale: Locale, at: date | datetime) -> str:
     return str(dates.format_date(at, "MMMM y", locale=locale))
 
 
+def span(locale: Locale, seconds: int) -> str:
+    """A time in the largest unit that tells it exactly: `30 days`."""
+    for unit, unit_s in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds and seconds % unit_s == 0:
+            return str(units.format_unit(seconds // unit_s, f"duration-{unit}", locale=locale))
+    return str(units.format_unit(seconds, "duration-second", locale=locale))
+
+
 def length(duration_ms: int | None) -> str:
     """How long a track is: `3:07`; nothing where nobody has measured it."""
     if duration_ms is None:
@@ -127,6 +135,7 @@ def _environment(code: str) -> Environment:
         "day": day,
         "moment": moment,
         "month": month,
+        "span": span,
     }
     made.filters |= {name: partial(filter_, spoken.locale) for name, filter_ in by_locale.items()}
     made.filters["length"] = length
@@ -154,7 +163,7 @@ def page(
 
 
 def refused(request: Request, spoken: Language, status: HTTPStatus, kind: str, title: str) -> Response:
-    """The page that tells why there is none."""
+    """The page that tells why there is none; without a title, that nothing is there."""
     metrics.PROBLEMS.labels(kind).inc()
     return page(request, Viewer(spoken), "refused.html", status, kind=kind, title=spoken.said(title))
 
@@ -163,6 +172,19 @@ def sign_in_first(request: Request) -> RedirectResponse:
     """Where somebody signs in, to come back to the page she asked for."""
     asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return RedirectResponse(f"{SIGN_IN_PATH}?next={quote(asked, safe='')}", HTTPStatus.SEE_OTHER, HEADERS)
+
+
+def install(app: FastAPI) -> None:
+    """Tell whoever follows a link to nowhere in words; programs are told as they are elsewhere."""
+    usual = app.exception_handlers[HTTPException]
+
+    @app.exception_handler(HTTPException)
+    async def nowhere(request: Request, error: HTTPException) -> Response:
+        is_read = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+        if error.status_code == HTTPStatus.NOT_FOUND and is_read:
+            return refused(request, language_of(request), HTTPStatus.NOT_FOUND, "not-found", "")
+        told: Response = await usual(request, error)  # type: ignore[misc]  # ours is a coroutine
+        return told
 
 
 class PageRoute(APIRoute):
@@ -181,7 +203,6 @@ class PageRoute(APIRoute):
                 kind, title = slug(type(error)), type(error).__doc__ or ""
                 return refused(request, language_of(request), status_of(type(error)), kind, title)
             except (RequestValidationError, HTTPException):
-                title = "There is nothing at this address."
-                return refused(request, language_of(request), HTTPStatus.NOT_FOUND, "not-found", title)
+                return refused(request, language_of(request), HTTPStatus.NOT_FOUND, "not-found", "")
 
         return handler
