@@ -101,7 +101,7 @@ async function load(seconds = 0) {
     if (seconds && (!opened || opened.free || seconds * 1000 < opened.free_ms)) audio.currentTime = seconds;
     tellCost();
     await audio.play();
-    if (opened?.refusal) toast(refusalOf(opened), wallet(opened.refusal));
+    if (opened?.refusal) toast(word(opened.refusal), wallet(opened.refusal));
   } catch (failed) {
     if (mine === opening && failed.name !== "AbortError") refuse(failed);
   }
@@ -122,7 +122,6 @@ function refuse(failed) {
 }
 
 const wallet = (type) => (["insufficient-credit", "over-budget", "stopped-before"].includes(type) ? { action: word("top_up"), href: "/wallet" } : {});
-const refusalOf = (opened) => document.getElementById("words").dataset[opened.refusal] ?? word("stopped", { reason: opened.refusal });
 
 function tell(text) {
   part(".cost").textContent = text;
@@ -275,7 +274,7 @@ for (const [name, act] of Object.entries(actions)) navigator.mediaSession?.setAc
 
 function toggle() {
   if (!audio.paused) audio.pause();
-  else if (audio.src && !audio.ended) audio.play().catch(refuse);
+  else if (audio.getAttribute("src") && !audio.ended) audio.play().catch(refuse);
   else load(state.seconds);
 }
 
@@ -315,7 +314,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest(".track button.play, button.play-all");
   if (!button) return;
   const row = button.closest(".track");
-  if (row && row.id === `track-${current()?.id}` && audio.src) return toggle();
+  if (row && row.id === `track-${current()?.id}` && audio.getAttribute("src")) return toggle();
   const list = row ? row.closest(".tracks") : document.querySelector("#main .tracks");
   const rows = [...list.querySelectorAll(".track")].filter((each) => each.querySelector("button.play"));
   start(rows.map((each) => JSON.parse(each.dataset.track)), row ? rows.indexOf(row) : 0);
@@ -336,7 +335,15 @@ audio.addEventListener("loadstart", () => ((heardMs = 0), (sounding = 0)));
 audio.addEventListener("timeupdate", showPosition);
 audio.addEventListener("durationchange", showPosition);
 audio.addEventListener("ended", () => step(1, { byItself: true }));
-audio.addEventListener("error", () => audio.src && play?.recorded !== undefined && toast(word("unknown")));
+// What was paused for longer than its token lives is opened anew by the next press, with its price told: never by itself.
+audio.addEventListener("error", () => {
+  if (!audio.getAttribute("src")) return;
+  audio.removeAttribute("src");
+  state.seconds = 0;
+  tell("");
+  toast(word("lost"));
+  show();
+});
 addEventListener("pagehide", keep);
 document.addEventListener("htmx:after:swap", showRows);
 restore();
