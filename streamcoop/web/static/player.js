@@ -101,7 +101,7 @@ async function load(seconds = 0) {
     if (seconds && (!opened || opened.free || seconds * 1000 < opened.free_ms)) audio.currentTime = seconds;
     tellCost();
     await audio.play();
-    if (opened?.refusal) toast(word(opened.refusal), wallet(opened.refusal));
+    if (opened?.refusal) warn(opened.refusal.split("/").pop());
   } catch (failed) {
     if (mine === opening && failed.name !== "AbortError") refuse(failed);
   }
@@ -122,6 +122,11 @@ function refuse(failed) {
 }
 
 const wallet = (type) => (["insufficient-credit", "over-budget", "stopped-before"].includes(type) ? { action: word("top_up"), href: "/wallet" } : {});
+
+/** What would keep this play from counting: the free part sounds all the same. */
+function warn(type) {
+  toast(word(wallet(type).action ? type : "unknown"), wallet(type));
+}
 
 function tell(text) {
   part(".cost").textContent = text;
