@@ -139,6 +139,11 @@ def supporters(session: Session, ballot_ids: set[UUID]) -> dict[UUID, int]:
     return dict(session.execute(select(of, func.count()).where(of.in_(ballot_ids)).group_by(of)).all())
 
 
+def is_supported_by(session: Session, ballot_id: UUID, member_id: UUID) -> bool:
+    """Whether a member wants this ballot held."""
+    return session.get(BallotSupport, (ballot_id, member_id)) is not None
+
+
 def withdraw(session: Session, ballot_id: UUID, user_id: UUID, now: datetime) -> Ballot:
     """Give a ballot up before it opens; to repeat it changes nothing. Raises NotFound, MembersOnly, NotProposer."""
     ballot = locked(session, ballot_id)

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from sqlalchemy.orm import Session
 
 from streamcoop.accounts import service as accounts
 from streamcoop.accounts.principals import MaybePrincipal, Voter
 from streamcoop.clock import Now
 from streamcoop.database import Transaction
 from streamcoop.errors import NotFound, NotPermitted, NotSignedIn
-from streamcoop.governance import proposing, refusals, service, voting
-from streamcoop.governance.models import COUNTED, Ballot, BallotQuestion, BallotSeat, BallotVote
+from streamcoop.governance import answering, proposing, refusals, service, voting
+from streamcoop.governance.models import COUNTED, BallotSeat
 from streamcoop.governance.schemas import (
     BallotDetailOut,
     BallotOut,
     BallotsPage,
     CommentOut,
     CommentsPage,
-    CountedVoteOut,
     DraftVote,
     DraftVoteOut,
-    ElectorateOut,
     NewBallot,
     NewComment,
     NewVote,
-    OwnVoteOut,
-    QuestionOut,
     RatesInForceOut,
-    RatesOut,
-    TallyOut,
     VoteReceiptOut,
     VotesPage,
 )
@@ -60,86 +52,6 @@ _VOTING = (
 )
 
 
-# --- What is told of a ballot ---
-
-
-def _electorate(ballot: Ballot) -> ElectorateOut | None:
-    return None if ballot.block_hash is None else ElectorateOut.model_validate(ballot, from_attributes=True)
-
-
-def _questions(session: Session, asked: Iterable[BallotQuestion]) -> list[QuestionOut]:
-    constitution = proposing.constitution_of(session)
-    told = []
-    for question in asked:
-        bound = constitution.bound(question.parameter)
-        told.append(
-            QuestionOut(
-                parameter=question.parameter,
-                lowest=bound.lowest,
-                highest=bound.highest,
-                step_max=bound.step_max,
-                steps_of=bound.quantum,
-                status_quo=question.status_quo,
-                median=question.median,
-                result=question.result,
-            )
-        )
-    return told
-
-
-def _tally(session: Session, ballot: Ballot) -> TallyOut | None:
-    if ballot.state not in COUNTED:
-        return None
-    begins = None if ballot.effective_epoch is None else service.starts_at(session, ballot.effective_epoch)
-    return TallyOut(
-        cast_weight=ballot.cast_weight or 0,
-        phantom_weight=ballot.phantom_weight or 0,
-        kept_key_weight=ballot.kept_key_weight or 0,
-        log_batch=ballot.batch or 0,
-        result_hash=(ballot.result_hash or b"").hex(),
-        registry_effective_at=ballot.effective_at,
-        effective_epoch=ballot.effective_epoch,
-        effective_from=begins,
-        held_up_by=ballot.held_up_by,
-    )
-
-
-def _out(session: Session, ballots: list[Ballot]) -> list[BallotOut]:
-    ids = {ballot.id for ballot in ballots}
-    asked, supporters = service.questions(session, ids), proposing.supporters(session, ids)
-    needed = proposing.constitution_of(session).supporters_min
-    own_columns = BallotOut.model_fields.keys() & set(Ballot.__table__.columns.keys())
-    return [
-        BallotOut.model_validate(
-            {name: getattr(ballot, name) for name in own_columns}
-            | {
-                "supporters": supporters.get(ballot.id, 0),
-                "supporters_needed": needed,
-                "questions": _questions(session, asked[ballot.id]),
-                "electorate": _electorate(ballot),
-                "tally": _tally(session, ballot),
-            }
-        )
-        for ballot in ballots
-    ]
-
-
-def _votes(session: Session, ballot_id: UUID, after: str, limit: int) -> tuple[list[CountedVoteOut], str | None]:
-    votes = [
-        CountedVoteOut(
-            address=vote.address,
-            values=vote.values,
-            nonce=vote.nonce,
-            deadline=vote.deadline,
-            signature=f"0x{vote.signature.hex()}",
-            with_kept_key=vote.evidence is not None,
-            cast_at=vote.cast_at,
-        )
-        for vote in service.counted_votes(session, ballot_id, after, limit)
-    ]
-    return votes, votes[-1].address if len(votes) == limit else None
-
-
 @router.get("/ballots")
 def ballots(
     session: Transaction,
@@ -148,37 +60,22 @@ def ballots(
 ) -> BallotsPage:
     """All ballots, newest first."""
     page = service.ballots(session, cursor, limit)
-    return BallotsPage(items=_out(session, page), next_cursor=page[-1].id if len(page) == limit else None)
+    return BallotsPage(items=answering.ballots(session, page), next_cursor=page[-1].id if len(page) == limit else None)
 
 
 @router.get("/ballots/{ballot_id}", responses=answers(NotFound, NotSignedIn))
 def ballot(ballot_id: UUID, principal: MaybePrincipal, session: Transaction) -> BallotDetailOut:
     """A ballot; once it is counted, with every vote, under membership addresses."""
     found = service.ballot(session, ballot_id)
-    votes, next_cursor = _votes(session, ballot_id, "", VOTES_PAGE_MAX) if found.state in COUNTED else (None, None)
+    votes, next_cursor = (
+        answering.counted_votes(session, ballot_id, "", VOTES_PAGE_MAX) if found.state in COUNTED else (None, None)
+    )
     return BallotDetailOut(
-        **dict(_out(session, [found])[0]),
+        **dict(answering.ballots(session, [found])[0]),
         voted=service.voted(session, ballot_id),
         votes=votes,
         next_cursor=next_cursor,
-        own=_own(session, ballot_id, principal.user_id) if principal and "vote" in principal.scopes else None,
-    )
-
-
-def _own(session: Session, ballot_id: UUID, user_id: UUID) -> OwnVoteOut | None:
-    seat = service.seat_of(session, ballot_id, user_id)
-    return None if seat is None else _own_vote(session, seat, voting.newest_vote(session, ballot_id, seat.address))
-
-
-def _own_vote(session: Session, seat: BallotSeat, cast: BallotVote | None) -> OwnVoteOut:
-    asked = service.questions(session, {seat.ballot_id})[seat.ballot_id]
-    values = None if cast is None else dict(zip([q.parameter for q in asked], cast.values, strict=True))
-    return OwnVoteOut(
-        address=seat.address,
-        delegate=seat.delegate,
-        values=values,
-        nonce=None if cast is None else cast.nonce,
-        cast_at=None if cast is None else cast.cast_at,
+        own=answering.own(session, ballot_id, principal.user_id) if principal and "vote" in principal.scopes else None,
     )
 
 
@@ -194,7 +91,7 @@ def votes(
     """The votes that counted, under membership addresses: pseudonymous, not secret."""
     if service.ballot(session, ballot_id).state not in COUNTED:
         raise refusals.BallotNotCounted
-    items, next_cursor = _votes(session, ballot_id, cursor, limit)
+    items, next_cursor = answering.counted_votes(session, ballot_id, cursor, limit)
     return VotesPage(items=items, next_cursor=next_cursor)
 
 
@@ -211,7 +108,7 @@ def propose(new: NewBallot, member: Voter, session: Transaction, now: Now) -> Ba
     proposed = proposing.propose(
         session, member.user_id, new.title, new.text, new.parameters, new.open_for_seconds, now
     )
-    return _out(session, [proposed])[0]
+    return answering.ballots(session, [proposed])[0]
 
 
 @router.post(
@@ -223,7 +120,7 @@ def propose(new: NewBallot, member: Voter, session: Transaction, now: Now) -> Ba
 def support(ballot_id: UUID, member: Voter, session: Transaction, now: Now) -> BallotOut:
     """Support a proposal. To repeat it changes nothing."""
     supported = proposing.support(session, ballot_id, member.user_id, now)
-    return _out(session, [supported])[0]
+    return answering.ballots(session, [supported])[0]
 
 
 @router.post(
@@ -232,7 +129,7 @@ def support(ballot_id: UUID, member: Voter, session: Transaction, now: Now) -> B
 )
 def withdraw(ballot_id: UUID, member: Voter, session: Transaction, now: Now) -> BallotOut:
     """Withdraw your own proposal, until it opens."""
-    return _out(session, [proposing.withdraw(session, ballot_id, member.user_id, now)])[0]
+    return answering.ballots(session, [proposing.withdraw(session, ballot_id, member.user_id, now)])[0]
 
 
 @router.get("/ballots/{ballot_id}/comments", responses=answers(NotFound))
@@ -309,7 +206,7 @@ def vote(ballot_id: UUID, new: NewVote, voter: Voter, session: Transaction, now:
         voted_in.closes_by or now,
     )
     return VoteReceiptOut(
-        **dict(_own_vote(session, seat, cast)),
+        **dict(answering.own_vote(session, seat, cast)),
         receipt=receipt,
         closes_at=voted_in.closes_at or now,
     )
@@ -318,22 +215,9 @@ def vote(ballot_id: UUID, new: NewVote, voter: Voter, session: Transaction, now:
 # --- Rates ---
 
 
-def _terms(decided: service.DecidedTerms) -> RatesOut:
-    in_force = decided.in_force
-    return RatesOut(
-        epoch=decided.epoch,
-        epoch_starts_at=decided.starts_at,
-        **in_force.numbers(),
-        decided_by=dict(in_force.decided_by),
-        electorates={
-            kind: told for kind, ballot in decided.ballots.items() if (told := _electorate(ballot)) is not None
-        },
-    )
-
-
 @router.get("/rates")
 def rates(session: Transaction, now: Now) -> RatesInForceOut:
     """The terms in force, those coming with the next epoch, and what decided each."""
     current, coming = service.decided_terms(session, now)
     changes = coming.in_force.versions != current.in_force.versions
-    return RatesInForceOut(in_force=_terms(current), coming=_terms(coming) if changes else None)
+    return RatesInForceOut(in_force=answering.rates(current), coming=answering.rates(coming) if changes else None)

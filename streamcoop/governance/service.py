@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from ledger.store import terms
 from streamcoop.errors import NotFound
-from streamcoop.governance.models import Ballot, BallotQuestion, BallotSeat, BallotVote
+from streamcoop.governance.models import PROPOSED, Ballot, BallotQuestion, BallotSeat, BallotVote
 from streamcoop.membership import service as membership
 
 DECIDED_BY_BALLOT = "ballot:"
@@ -32,6 +32,19 @@ def ballots(session: Session, before: UUID | None, limit: int) -> list[Ballot]:
     """Ballots, newest first."""
     wanted = select(Ballot).order_by(Ballot.id.desc()).limit(limit)
     return list(session.scalars(wanted if before is None else wanted.where(Ballot.id < before)))
+
+
+def unfinished(session: Session, limit: int) -> list[Ballot]:
+    """Ballots that something still comes of, from the proposal until the decision is in force; newest first."""
+    wanted = select(Ballot).where(Ballot.is_under_way | (Ballot.state == PROPOSED))
+    return list(session.scalars(wanted.order_by(Ballot.id.desc()).limit(limit)))
+
+
+def finished(session: Session, before: UUID | None, limit: int) -> list[Ballot]:
+    """Ballots that nothing comes of any more, newest first."""
+    wanted = select(Ballot).where(~Ballot.is_under_way, Ballot.state != PROPOSED)
+    wanted = wanted if before is None else wanted.where(Ballot.id < before)
+    return list(session.scalars(wanted.order_by(Ballot.id.desc()).limit(limit)))
 
 
 def by_ids(session: Session, ballot_ids: set[UUID]) -> dict[UUID, Ballot]:

@@ -58,6 +58,13 @@ _PARTS = text("""
 """)
 
 
+_NEWEST_CLOSED = text("""
+    select e.epoch from ledger.epoch_close e
+     where e.closed_at is not null and exists (select from ledger.track_close c where c.closed_in = e.epoch)
+     order by e.epoch desc limit 1
+""")
+
+
 def statement(session: Session, founding: Founding, artist: UUID, epoch: int | None) -> RoyaltyStatement:
     """An artist's statement: what she was credited, and every payee's line of her own tracks."""
     conn = session.connection()
@@ -138,6 +145,12 @@ def epochs(session: Session, founding: Founding, now: datetime, limit: int) -> l
     return [
         epoch(session, founding, number, now) for number in range(this, max(this - limit, founding.first_epoch - 1), -1)
     ]
+
+
+def newest_closed(session: Session) -> int | None:
+    """The newest epoch whose close shared out anything; None before there is one."""
+    found: int | None = session.scalar(_NEWEST_CLOSED)
+    return found
 
 
 def epoch(session: Session, founding: Founding, number: int, now: datetime) -> EpochOut:
