@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from eth_utils.address import is_checksum_address
+from eth_utils.address import is_checksum_address, to_checksum_address
 from pydantic import AfterValidator, BaseModel, Field
 
 from streamcoop.accounts.schemas import Line, Password, Payload
@@ -21,9 +22,13 @@ MemberClass = Literal["listener", "artist", "worker"]
 MemberState = Literal["applied", "admitting", "member", "leaving", "left", "refused"]
 OrderKind = Literal["admission", "removal", "class-change", "rekey", "delegation"]
 WebAuthn = dict[str, Any]
+_LOWER_CASE = re.compile("0x[0-9a-f]{40}").fullmatch
 
 
 def _checksummed(address: str) -> str:
+    """Wallets tell addresses of their own without a checksum, in lower case: what is typed has one."""
+    if _LOWER_CASE(address):
+        address = str(to_checksum_address(address))
     if not is_checksum_address(address):
         raise ValueError("not an address with a valid checksum (EIP-55)")
     if address == NOBODY:

@@ -177,7 +177,7 @@ def test_where_the_chain_is_away_a_contracts_wallet_is_asked_to_wait_and_a_key_i
 
 NOT_ADDRESSES = {
     "wrong checksum": "0x5AaEB6053f3e94C9B9a09F33669435e7eF1bEaEd",
-    "no checksum": "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed",
+    "capitals, which are a checksum": "0x5AAEB6053F3E94C9B9A09F33669435E7EF1BEAED",
     "too short": "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAe",
     "nobody's": "0x" + "0" * 40,
     "empty": "",
@@ -189,6 +189,12 @@ def test_what_is_no_checksummed_address_is_malformed(coop: Coop) -> None:
     for why, address in NOT_ADDRESSES.items():
         answer = coop.post("/membership/wallet/challenge", person, {"address": address})
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "address"), why
+
+
+def test_an_address_as_wallets_tell_their_own_is_taken_without_a_checksum(coop: Coop) -> None:
+    person, wallet = coop.person(), Account.create()
+    answer = coop.post("/membership/wallet/challenge", person, {"address": wallet.address.lower()})
+    assert answer.json()["message"].split("\n")[1] == wallet.address
 
 
 MALFORMED: dict[str, Any] = {
