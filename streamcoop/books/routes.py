@@ -19,9 +19,10 @@ from streamcoop.problems import answers
 
 router = APIRouter(prefix="/api/v1/books", tags=["books"])
 
-# Sums of many members' accounts of one kind: no single wallet or payee can be seen.
+# Sums of many members' accounts of one kind: no single wallet, payee or membership can be seen.
 _BALANCES = text("""
-    select case when kind in ('wallet', 'track', 'royalty', 'held') then kind || 's' else code end as account,
+    select case when kind in ('wallet', 'track', 'royalty', 'held') then kind || 's'
+                when kind = 'shares' then kind else code end as account,
            asset, sum(balance_micro) as balance_micro, count(*) as accounts
       from ledger.account group by 1, 2 order by 2, 1
 """)
