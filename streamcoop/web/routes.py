@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from streamcoop.web import assets, entering, installed, listening
+from streamcoop.web import account, assets, deciding, entering, installed, listening
 
 router = APIRouter()
-for room in (assets, installed, entering, listening):
+for room in (assets, installed, entering, listening, deciding, account):
     router.include_router(room.router)

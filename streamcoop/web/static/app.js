@@ -13,11 +13,13 @@ const VERSION = document.querySelector('meta[name="assets"]').content;
 function arrived() {
   for (const link of document.querySelectorAll("#places a")) {
     const path = new URL(link.href).pathname;
-    const here = path === "/" ? location.pathname === "/" : location.pathname.startsWith(path);
+    const at = location.pathname.replace(/^\/ballots\//, "/decide/");
+    const here = path === "/" ? at === "/" : at.startsWith(path);
     if (here) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   restoreForms();
+  if (document.querySelector('[data-room="decide"]')) import("./decide.js").then((room) => room.arrive());
 }
 
 document.addEventListener("htmx:after:swap", () => {

@@ -1,5 +1,6 @@
 // Forms that act through the API: <form data-api="POST /api/v1/…">. Each field is a member of the JSON that is sent,
-// `data-as` tells of what kind (number, boolean, lines, json); one that is empty is left out.
+// `data-as` tells of what kind (number, boolean, lines, json); one that is empty is left out. Of checkboxes that are
+// `each`, those that are ticked make a list.
 //
 // What the API refuses is shown where it belongs, and nothing that was typed is lost: what is in a form is kept for as
 // long as the browser's tab is there, also through a session that ended in the middle of it.
@@ -23,6 +24,10 @@ export function valuesOf(form) {
   for (const field of form.elements) {
     if (!field.name || field.disabled || (field.type === "radio" && !field.checked)) continue;
     const kind = field.dataset.as;
+    if (kind === "each") {
+      if (field.checked) (values[field.name] ??= []).push(field.value);
+      continue;
+    }
     if (kind !== "boolean" && field.value === "") continue;
     values[field.name] = kind ? KINDS[kind](field) : field.value;
   }
@@ -69,24 +74,30 @@ async function after(form, values, answer) {
     form.reset();
     toast(form.dataset.said ?? word("saved"));
   } else if (then === "reload") {
-    const { default: htmx } = await import("./vendor/htmx/htmx.esm.min.js");
-    await htmx.ajax("GET", location.pathname + location.search, { target: "#main", select: "#main", swap: "outerHTML" });
-    toast(form.dataset.said ?? word("saved"));
+    await reload(form.dataset.said ?? word("saved"));
   } else if (then !== "nothing") {
     location.assign(then.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(answer[name])));
   }
 }
 
-function clear(form) {
+/** The page as it is now, and what has come about. */
+export async function reload(said) {
+  const { default: htmx } = await import("./vendor/htmx/htmx.esm.min.js");
+  await htmx.ajax("GET", location.pathname + location.search, { target: "#main", select: "#main", swap: "outerHTML" });
+  toast(said);
+}
+
+export function clear(form) {
   form.querySelectorAll(".refused").forEach((said) => said.remove());
   form.querySelectorAll("[aria-invalid]").forEach((field) => field.removeAttribute("aria-invalid"));
 }
 
-function show(form, problem) {
+/** A problem where it belongs: at its fields, else at the top of the form. */
+export function show(form, problem) {
   const said = document.createElement("p");
   said.className = "refused";
   said.role = "alert";
-  if (problem.status === 401 && !form.dataset.api.endsWith("/session")) {
+  if (problem.status === 401 && !form.dataset.api?.endsWith("/session")) {
     keep(form);
     said.textContent = `${word("session_over")} `;
     const link = document.createElement("a");
@@ -117,7 +128,8 @@ const keyOf = (form) => `${KEPT}${location.pathname} ${form.dataset.api}`;
 function keep(form) {
   const kept = {};
   for (const field of form.elements) {
-    if (field.name && !UNKEPT.has(field.type)) kept[field.name] = field.type === "checkbox" ? field.checked : field.value;
+    if (!field.name || UNKEPT.has(field.type) || field.dataset.as === "each" || (field.type === "radio" && !field.checked)) continue;
+    kept[field.name] = field.type === "checkbox" ? field.checked : field.value;
   }
   sessionStorage.setItem(keyOf(form), JSON.stringify(kept));
 }
