@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
@@ -80,6 +80,19 @@ def voted(session: Session, ballot_id: UUID) -> int:
     """How many have voted themselves so far."""
     mine = BallotVote.ballot_id == ballot_id
     return session.scalar(select(func.count(BallotVote.address.distinct())).where(mine)) or 0
+
+
+def carried(session: Session, ballot_id: UUID, addresses: Sequence[str]) -> Mapping[str, int]:
+    """For how many others each of these votes counts besides: those who delegated to its address and did not vote."""
+    voted_herself = exists().where(BallotVote.ballot_id == ballot_id, BallotVote.address == BallotSeat.address)
+    wanted = select(BallotSeat.delegate, func.count()).where(
+        BallotSeat.ballot_id == ballot_id,
+        BallotSeat.delegate.in_(addresses),
+        BallotSeat.delegate != BallotSeat.address,
+        BallotSeat.has_waited,
+        ~voted_herself,
+    )
+    return dict(session.execute(wanted.group_by(BallotSeat.delegate)).all())
 
 
 def seat_of(session: Session, ballot_id: UUID, user_id: UUID) -> BallotSeat | None:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from ledger.constitution import CLASSES, DAY, FUNDS, KINDS, MOTION, PARAMETERS, RATES, TARIFF, Bound
 from ledger.rates import COMMUNITY, FEES, LICENSING, OPERATIONS, RESERVE, VAT
-from ledger.store.terms import TermsInForce
+from ledger.store.terms import Founding, TermsInForce
 from streamcoop.accounts import service as accounts
 from streamcoop.books import routes as books
 from streamcoop.clock import Now
@@ -39,6 +39,7 @@ PAST_A_PAGE = 20
 COMMENTS_A_PAGE = 100
 VOTES_A_PAGE = 100
 EPOCHS_SHOWN = 12
+EPOCHS_KEPT_MAX = 100
 # For how long a ballot may be proposed to be open, where the constitution lets it.
 DAYS_OFFERED = (1, 3, 7, 14, 30, 60, 90)
 DAYS_USUAL = 7
@@ -46,6 +47,7 @@ SLIDER_PLACES = 200
 ARTISTS, FUNDS_SHOWN, DEDUCTED = "artists", (COMMUNITY, RESERVE, OPERATIONS), "deducted"
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
+_closed: dict[tuple[datetime, int], EpochOut] = {}
 Cursor = Annotated[UUID | None, Query()]
 
 
@@ -158,7 +160,7 @@ def ballot(
         answering.counted_votes(session, ballot_id, votes, VOTES_A_PAGE) if told.state in COUNTED else ([], None)
     )
     closed = statements.newest_closed(session)
-    basis = None if closed is None else statements.epoch(session, founding, closed, now)
+    basis = None if closed is None else _epoch(session, founding, closed, now)
     own = answering.own(session, ballot_id, viewer.user_id) if viewer.user_id and viewer.may("vote") else None
     member = own_membership(session, viewer)
     is_member = member is not None and member.state == "member"
@@ -187,6 +189,7 @@ def ballot(
         names=accounts.names(session, {comment.user_id for comment in comments}),
         next_said=comments[-1].id if len(comments) == COMMENTS_A_PAGE else None,
         votes=counted,
+        carried=service.carried(session, ballot_id, [vote.address for vote in counted]),
         next_votes=next_votes,
         is_decided_not_in_force=told.state == CLOSED and found.is_under_way,
         address=settings().public_address,
@@ -341,8 +344,10 @@ class Month:
 def balances(request: Request, viewer: Looking, session: Transaction, founding: Founded, now: Now) -> Response:
     """The co-op's books at a glance."""
     told = books.books(session, founding, now)
-    epochs = statements.epochs(session, founding, now, EPOCHS_SHOWN)
-    months = [_month(epoch) for epoch in reversed(epochs) if epoch.state == "closed"]
+    this = founding.calendar.epoch_at(now)
+    numbers = range(max(this - EPOCHS_SHOWN + 1, founding.first_epoch), this + 1)
+    epochs = [_epoch(session, founding, number, now) for number in numbers]
+    months = [_month(epoch) for epoch in epochs if epoch.state == "closed"]
     names = (ARTISTS, *FUNDS_SHOWN, DEDUCTED)
     return page(
         request,
@@ -358,6 +363,19 @@ def balances(request: Request, viewer: Looking, session: Transaction, founding: 
         bars=plots.bars(names, [[month.parts[name] for name in names] for month in months]),
         calendar=founding.calendar,
     )
+
+
+def _epoch(session: Session, founding: Founding, number: int, now: datetime) -> EpochOut:
+    """An epoch. What one that is closed adds up to never changes, and adding it up takes long where there is much."""
+    key = founding.founded_at, number
+    if (known := _closed.get(key)) is not None:
+        return known
+    found = statements.epoch(session, founding, number, now)
+    if found.state == "closed":
+        _closed[key] = found
+        while len(_closed) > EPOCHS_KEPT_MAX:
+            _closed.pop(next(iter(_closed)), None)
+    return found
 
 
 def _month(epoch: EpochOut) -> Month:

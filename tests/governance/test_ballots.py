@@ -16,7 +16,7 @@ from ledger.rates import Rates
 from ledger.store import terms
 from streamcoop.database import engine, transaction
 from streamcoop.embedded.process import until
-from streamcoop.governance import counting, effect, voting
+from streamcoop.governance import counting, effect, service, voting
 from tests.governance.chamber import (
     DAY_S,
     SHARE,
@@ -592,6 +592,9 @@ def test_a_delegate_votes_for_who_does_not_and_never_for_who_does(coop: Coop) ->
     assert told["delegations"]["delegations"] == [
         {"address": people[2].address, "member_class": "listener", "delegate": people[0].address}
     ]
+    with transaction() as session:
+        everybody = [person.address for person in people]
+        assert service.carried(session, ballot_id, everybody) == {people[0].address: 1}
 
 
 # --- The count and its effect ---
