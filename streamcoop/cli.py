@@ -25,6 +25,7 @@ from streamcoop.database import engine, transaction
 from streamcoop.maintenance import readonly
 from streamcoop.maintenance.commands import backup_command, read_only_command, restore_command
 from streamcoop.membership.commands import keep_first_key, officers_command
+from streamcoop.membership.contracts_command import contracts_command
 from streamcoop.settings import PREFIX, UnknownSetting, data_dir, settings
 from streamcoop.transparency.commands import log_command
 from streamcoop.witness.commands import witness_command
@@ -250,7 +251,15 @@ def demo(
     sys.exit(0 if outcome.books_balanced and outcome.log_verified and outcome.registry_agrees is not False else 1)
 
 
-for command in (backup_command, restore_command, read_only_command, witness_command, log_command, officers_command):
+for command in (
+    backup_command,
+    restore_command,
+    read_only_command,
+    witness_command,
+    log_command,
+    officers_command,
+    contracts_command,
+):
     main.add_command(command)
 main.add_command(verify_command_of(read_anchors, read_decisions, read_roll))
 

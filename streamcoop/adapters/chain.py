@@ -153,6 +153,20 @@ class Receipt:
     succeeded: bool
 
 
+def node(rpc_url: str, timeout_s: float) -> Web3:
+    """The node at an address, asked a few times where it does not answer."""
+    retries = ExceptionRetryConfiguration(
+        errors=(requests.ConnectionError, requests.HTTPError, requests.Timeout),
+        retries=RPC_TRIES_MAX,
+        backoff_factor=RPC_BACKOFF_S,
+    )
+    provider = HTTPProvider(rpc_url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=retries)
+    web3 = Web3(provider)
+    # Proof-of-authority chains put signatures where Ethereum allows 32 bytes; web3 refuses their blocks otherwise.
+    web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+    return web3
+
+
 class CoopContract:
     """One contract, and the registrar's key where it may be written to.
 
@@ -202,16 +216,7 @@ class CoopContract:
         Raises `ChainUnavailable`, `WrongChain`, `ContractMissing`, `ContractChanged`, and ValueError for an address or
         a key that is none.
         """
-        retries = ExceptionRetryConfiguration(
-            errors=(requests.ConnectionError, requests.HTTPError, requests.Timeout),
-            retries=RPC_TRIES_MAX,
-            backoff_factor=RPC_BACKOFF_S,
-        )
-        provider = HTTPProvider(rpc_url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=retries)
-        web3 = Web3(provider)
-        # Proof-of-authority chains put signatures where Ethereum allows 32 bytes; web3 refuses their blocks otherwise.
-        web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
-        connected = cls(web3, to_checksum_address(contract), chain_id, code_hash, registrar_key)
+        connected = cls(node(rpc_url, timeout_s), to_checksum_address(contract), chain_id, code_hash, registrar_key)
         connected.check()
         return connected
 

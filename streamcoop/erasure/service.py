@@ -1,9 +1,9 @@
 """Erasing an account: what it would lose, what stands in its way, and the steps to its end.
 
 What names a person goes with the request itself: sessions, tokens, address, name, password, her key, where her money
-went. From then on her wallet is closed and nothing new is written. A worker goes on with what there may be much of, a
-chunk a transaction, each leaving a state that the next can start from. It comes to its end only after a while, for
-whoever had looked her up just before may have written after.
+went, what she said of ballots. From then on her wallet is closed and nothing new is written. A worker goes on with what
+there may be much of, a chunk a transaction, each leaving a state that the next can start from. It comes to its end only
+after a while, for whoever had looked her up just before may have written after.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from streamcoop.catalogue.lookup import TrackTitle
 from streamcoop.catalogue.models import Release
 from streamcoop.erasure.models import Erasure
 from streamcoop.errors import NotFound
+from streamcoop.governance import proposing
 from streamcoop.library import leaving as library
 from streamcoop.membership import service as membership
 from streamcoop.membership import shares
@@ -187,6 +188,7 @@ def _forget(session: Session, user_id: UUID, now: datetime) -> None:
     payouts.forget(session, user_id)
     royalties.forget(session, user_id)
     library.hide(session, user_id)
+    proposing.forget_comments(session, user_id)
 
 
 # --- Its steps ---

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
 from ledger import accounts as chart
 from ledger.store import erasing
 from streamcoop.catalogue.models import Artist, Release, Track
 from streamcoop.database import transaction
 from streamcoop.erasure import service
+from streamcoop.governance.models import Ballot, BallotComment
 from streamcoop.membership import service as membership
 from streamcoop.membership import shares
 from streamcoop.payouts import service as payouts
@@ -70,6 +73,17 @@ def test_what_would_be_lost_is_told_and_nothing_is_changed(house: House) -> None
     assert not label.rows("select from coop.erasure")
 
 
+SAID = "In Yogya we pay nine tenths"
+
+
+def said_on_a_ballot(session: Session, member_id: UUID, user_id: UUID, at: datetime) -> None:
+    about = {"title": "Nine tenths?", "text": "", "state": "discussing", "duration_s": 1}
+    session.add(Ballot(id=uuid4(), proposed_by=member_id, proposed_at=at, lapses_at=at, **about))
+    session.flush()
+    ballot_id = session.scalars(select(Ballot.id)).one()
+    session.add(BallotComment(id=uuid4(), ballot_id=ballot_id, user_id=user_id, text=SAID, at=at))
+
+
 def test_nothing_is_left_that_names_her_or_opens_what_the_log_has_of_her(
     house: House, press: Press, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -84,6 +98,7 @@ def test_nothing_is_left_that_names_her_or_opens_what_the_log_has_of_her(
         member = membership.apply(session, lestari.user_id, "listener", None, settings(), label.clock.now())
         kept_key, member_id = bytes(member.kept_key or b""), member.id
         payouts.set_destination(session, lestari.user_id, "DE02 1203 0000 0000 2020 51")
+        said_on_a_ballot(session, member_id, lestari.user_id, label.clock.now())
     assert house.sign_in(lestari.email).status_code == 201
     label.play(lestari, one, 9)
     label.play(sekar, one, 2)
@@ -102,7 +117,8 @@ def test_nothing_is_left_that_names_her_or_opens_what_the_log_has_of_her(
     press.keep_receipt(receipts, lestari, f"/wallet/lines/{EPOCH}/receipt", "wallet")
     [named] = label.get("/royalties/names", lestari)
     press.keep_receipt(receipts, lestari, f"/royalties/names/{named['split_id']}/receipt", "payee")
-    salts, secret = salts_of(house, lestari), [NAME, "Lestari", lestari.email, REFERENCE, "DE02 1203", kept_key.hex()]
+    secret = [NAME, "Lestari", lestari.email, REFERENCE, "DE02 1203", kept_key.hex(), SAID]
+    salts = salts_of(house, lestari)
     assert len(salts) == len(plays) + 3
     assert found(secret, house.everything_kept()) == secret
 

@@ -18,18 +18,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import psycopg
 from eth_account import Account
 from web3 import HTTPProvider, Web3
 
-from streamcoop.adapters.anchors import Anchors
-from streamcoop.adapters.members import Membership
-from streamcoop.adapters.rate_registry import RateRegistry
+from streamcoop.adapters.deploying import constructors, deploy
 from streamcoop.embedded import plan, ports, process, supervisor
-from streamcoop.embedded.chain.founding import epoch_anchor, founding, read_constitution
+from streamcoop.embedded.chain.founding import founding, read_constitution
 from streamcoop.embedded.crew import Crew, NotReady, Part, StopAsked, command_launcher
 from streamcoop.embedded.plan import Places
 from streamcoop.embedded.ports import LOOPBACK
@@ -225,17 +222,10 @@ def _deploy(site: Site, rpc_url: str) -> None:
     with patch.dict(os.environ, site.values):
         told = read_constitution(plan.founded_with())
     constitution = founding([Account.from_key(key).address for key in site.officer_keys], told)
-    anchors = epoch_anchor(treasurer, registrar, site.values["STREAMCOOP_LOG_ORIGIN"])
-    deployments: dict[str, tuple[Path, tuple[Any, ...]]] = {
-        "STREAMCOOP_MEMBERSHIP_CONTRACT": (Membership.file, constitution.membership(registrar)),
-        "STREAMCOOP_ANCHOR_CONTRACT": (Anchors.file, anchors),
-        "STREAMCOOP_RATE_REGISTRY": (RateRegistry.file, constitution.rate_registry(treasurer, registrar)),
-    }
-    for setting, (file, arguments) in deployments.items():
-        artifact = json.loads(file.read_text(encoding="utf-8"))
-        contract = web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"]).constructor(*arguments)
-        receipt = web3.eth.wait_for_transaction_receipt(contract.transact({"from": treasurer}))
-        site.values[setting] = str(receipt["contractAddress"])
+    made = constructors(constitution, treasurer, registrar, site.values["STREAMCOOP_LOG_ORIGIN"])
+    record = site.places.root / "contracts.json"
+    for each in deploy(rpc_url, site.values["STREAMCOOP_REGISTRAR_KEY"], made, record):
+        site.values[each.setting] = each.address
 
 
 def _start_service(crew: Crew, site: Site) -> None:
