@@ -106,6 +106,11 @@ def waiting(session: Session) -> tuple[int, datetime | None]:
     return count, oldest
 
 
+def newest(session: Session, most: int) -> list[Anchor]:
+    """The anchors of the latest epochs, the latest first, whether they are on the chain yet or not."""
+    return list(session.scalars(select(Anchor).order_by(Anchor.epoch.desc()).limit(most)))
+
+
 def anchoring(session: Session, epoch: int) -> Anchoring | None:
     """How far an anchor has come; None if there is nothing to do."""
     signed_for_it = (ChainTransaction.purpose == ANCHOR) & (ChainTransaction.subject == subject_of(epoch))

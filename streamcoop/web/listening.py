@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +11,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from streamcoop.catalogue import search, service
+from streamcoop.catalogue import discovery, search, service
 from streamcoop.catalogue.models import Artist, Release, Track
+from streamcoop.catalogue.schemas import GENRE_LENGTH_MAX
 from streamcoop.clock import Now
 from streamcoop.database import Transaction
 from streamcoop.founded import Founded
@@ -20,6 +22,8 @@ from streamcoop.web.pages import PageRoute, page
 from streamcoop.web.viewer import Looking, Viewer
 
 NEWEST = 24
+MOST_OWNED = 12
+WALKED = 12
 FOUND_MAX = 12
 RELEASES_A_PAGE = 48
 QUERY_LENGTH_MAX = 200
@@ -52,9 +56,35 @@ def lines(
 
 @router.get("/")
 def home(request: Request, viewer: Looking, session: Transaction) -> Response:
-    """What is new."""
+    """What is new, what most people own, and where chance leads."""
     newest = search.releases(session, None, None, None, None, NEWEST)
-    return page(request, viewer, "home.html", releases=newest.items)
+    start = discovery.HASH_MIN + secrets.randbelow(discovery.HASHES)
+    return page(
+        request,
+        viewer,
+        "home.html",
+        releases=newest.items,
+        most_owned=[release for release, _ in discovery.most_owned(session, None, MOST_OWNED).items],
+        walk=discovery.random(session, discovery.HASH_MIN + secrets.randbelow(discovery.HASHES), WALKED)
+        if len(newest.items) > WALKED
+        else [],
+        genres=discovery.genres(session),
+    )
+
+
+@router.get("/genres")
+def genre(
+    request: Request,
+    viewer: Looking,
+    session: Transaction,
+    name: Annotated[str, Query(max_length=GENRE_LENGTH_MAX)] = "",
+    cursor: Annotated[str | None, Query(max_length=CURSOR_LENGTH_MAX)] = None,
+) -> Response:
+    """The releases of a genre, newest first; without a name, all genres."""
+    if not name:
+        return page(request, viewer, "genres.html", genres=discovery.genres(session))
+    releases = search.releases(session, None, None, name, cursor, RELEASES_A_PAGE)
+    return page(request, viewer, "genre.html", genre=name, releases=releases)
 
 
 @router.get("/artists/{artist_id}")

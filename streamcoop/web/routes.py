@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from streamcoop.web import account, assets, deciding, entering, installed, listening
+from streamcoop.web import account, assets, deciding, entering, installed, library, listening, proving, wallet
 
 router = APIRouter()
-for room in (assets, installed, entering, listening, deciding, account):
+for room in (assets, installed, entering, listening, library, wallet, deciding, proving, account):
     router.include_router(room.router)

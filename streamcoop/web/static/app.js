@@ -19,6 +19,7 @@ function arrived() {
     else link.removeAttribute("aria-current");
   }
   restoreForms();
+  if (document.querySelector('[data-room="proof"]')) import("./checking.js").then((room) => room.arrive());
   if (document.querySelector('[data-room="decide"]')) import("./decide.js").then((room) => room.arrive());
 }
 

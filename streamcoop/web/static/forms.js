@@ -12,6 +12,7 @@ import { word } from "./words.js";
 const KEPT = "form ";
 const UNKEPT = new Set(["password", "file", "hidden"]);
 const KINDS = {
+  micro: (field) => Math.round(Number(field.value) * 1e6),
   number: (field) => Number(field.value),
   boolean: (field) => field.checked,
   lines: (field) => field.value.split("\n").map((line) => line.trim()).filter(Boolean),

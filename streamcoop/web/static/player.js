@@ -24,6 +24,8 @@ const state = { queue: [], at: -1, shuffle: false, repeat: false, volume: 1, sec
 let play = null; // what the API said of the play that was opened last
 let opening = 0; // a number for each opening: only the latest one's answer counts
 let timer = null;
+let heardMs = 0; // of the play that sounds
+let sounding = 0; // since when it does, by the page's clock; 0 while it does not
 
 // --- What is kept through a reload ---
 
@@ -91,6 +93,7 @@ async function load(seconds = 0) {
   play = null;
   clearTimeout(timer);
   audio.pause();
+  [heardMs, sounding] = [0, 0];
   show();
   tell(word("waiting"));
   try {
@@ -139,9 +142,6 @@ function tellCost() {
 }
 
 // What was heard counts, not what time went by: a pause stops the count.
-let heardMs = 0;
-let sounding = 0;
-
 function hear() {
   if (sounding) heardMs += performance.now() - sounding;
   sounding = audio.paused ? 0 : performance.now();
@@ -336,7 +336,6 @@ document.addEventListener("keydown", (event) => {
 });
 
 for (const name of ["play", "pause", "ended"]) audio.addEventListener(name, () => (hear(), show()));
-audio.addEventListener("loadstart", () => ((heardMs = 0), (sounding = 0)));
 audio.addEventListener("timeupdate", showPosition);
 audio.addEventListener("durationchange", showPosition);
 audio.addEventListener("ended", () => step(1, { byItself: true }));
