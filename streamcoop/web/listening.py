@@ -65,9 +65,7 @@ def home(request: Request, viewer: Looking, session: Transaction) -> Response:
         "home.html",
         releases=newest.items,
         most_owned=[release for release, _ in discovery.most_owned(session, None, MOST_OWNED).items],
-        walk=discovery.random(session, discovery.HASH_MIN + secrets.randbelow(discovery.HASHES), WALKED)
-        if len(newest.items) > WALKED
-        else [],
+        walk=discovery.random(session, start, WALKED) if len(newest.items) > WALKED else [],
         genres=discovery.genres(session),
     )
 
