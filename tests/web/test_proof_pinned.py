@@ -298,7 +298,9 @@ def test_new_keys_are_followed_through_what_the_old_ones_signed(tmp_path: Path) 
         assert browser.do("latest")["refused"] == "unknown-key"
 
 
-@pytest.mark.parametrize("wrong", ["not signed", "signed by others", "not the log's", "not there"])
+@pytest.mark.parametrize(
+    "wrong", ["not signed", "signed by others", "not the log's", "not there", "none for Ed25519", "one twice"]
+)
 def test_keys_that_were_not_handed_over_are_refused(tmp_path: Path, wrong: str) -> None:
     other = [factory.key("other.example"), *NEW]
     entry = {
@@ -306,6 +308,8 @@ def test_keys_that_were_not_handed_over_are_refused(tmp_path: Path, wrong: str) 
         "signed by others": keys_entry(NEW, FOUNDERS),
         "not the log's": keys_entry(other, KEYS),
         "not there": rows(1)[0],
+        "none for Ed25519": keys_entry(NEW[1:], KEYS),
+        "one twice": keys_entry([*NEW, NEW[0]], KEYS),
     }[wrong]
     data = [*rows(250), entry, *rows(10)]
     with browsing(tmp_path) as (browser, _):
@@ -313,8 +317,8 @@ def test_keys_that_were_not_handed_over_are_refused(tmp_path: Path, wrong: str) 
         browser.do("pin")
         kept = browser.do("recall")
         anew(tmp_path, data, keys=NEW)
-        code = "other-key" if wrong == "not the log's" else "unknown-key"
-        assert browser.do("latest")["refused"] == code
+        codes = {"not the log's": "other-key", "none for Ed25519": "malformed", "one twice": "malformed"}
+        assert browser.do("latest")["refused"] == codes.get(wrong, "unknown-key")
         assert browser.do("recall") == kept
 
 
