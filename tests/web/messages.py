@@ -11,12 +11,16 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
+from streamcoop import app as _all_features  # noqa: F401  # each adds its refusals to the table
 from streamcoop import language
-from streamcoop.app import create_app
 from streamcoop.problems import refusals
 from streamcoop.web.pages import TEMPLATES
 
 CODES = sorted(set(language.NAMES) - {language.DEFAULT})
+# Of a catalogue's head: whose it is and when it was written, git tells.
+UNSAID = tuple(
+    f'"{name}' for name in ("Project-Id", "Report-", "POT-", "PO-", "Last-", "Language-Team", "Generated-By")
+)
 _PLACE = re.compile(r"%\(\w+\)[sd]|\{\w+\}")
 
 
@@ -26,7 +30,6 @@ def texts() -> Iterator[tuple[str | tuple[str, ...], str]]:
     methods = [("**", "jinja2.ext:babel_extract")]
     for file, _, message, _, _ in extract_from_dir(TEMPLATES, methods, options):
         yield message, f"templates/{file}"
-    create_app()
     for error in sorted(refusals(), key=lambda kind: kind.__name__):
         yield (error.__doc__ or "").strip(), error.__name__
 
@@ -49,7 +52,7 @@ def places(text: str) -> list[str]:
 
 def renewed(code: str) -> Catalog:
     """The catalogue with a place for every text and for no other: what was translated stays so."""
-    kept, made = catalogue(code), Catalog(locale=code, charset="utf-8")
+    kept, made = catalogue(code), Catalog(locale=code, charset="utf-8", header_comment="", fuzzy=False)
     for message, where in texts():
         known = kept.get(message if isinstance(message, str) else message[0])
         made.add(message, known.string if known else None, locations=[(where, 0)])
@@ -62,7 +65,8 @@ def main() -> None:
         written = BytesIO()
         made = renewed(code)
         write_po(written, made, width=120, sort_output=True, omit_header=False, include_lineno=False)
-        path(code).write_bytes(written.getvalue())
+        lines = written.getvalue().decode().splitlines(keepends=True)
+        path(code).write_text("".join(line for line in lines if not line.startswith(UNSAID)), encoding="utf-8")
         missing = [message.id for message in made if message.id and not message.string]
         print(f"{code}: {len(made)} texts, {len(missing)} without a translation")
 
