@@ -7,10 +7,17 @@ import { word } from "./words.js";
 
 const CHECKED = "checked lines";
 
-/** The log as it is pinned; the first time, as the service tells it. */
+/** The log as it is pinned, held against its founding note once a visit; the first time, as the service tells it. */
+let believed = null;
+
 async function pinned() {
-  const { keys } = await call("GET", "/api/v1/log");
-  return pin({ told: keys });
+  believed ??= call("GET", "/api/v1/log").then(({ keys }) => pin({ told: keys }));
+  try {
+    return await believed;
+  } catch (failed) {
+    believed = null;
+    throw failed;
+  }
 }
 
 function say(place, holds, text) {
