@@ -39,8 +39,7 @@ POLICY = (
     "font-src 'self'; connect-src 'self'; manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
-# Kept by the browser it was made for, and asked for anew each time.
-HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "private, no-cache", "Vary": "Cookie, Accept-Language"}
+HEADERS = {"Content-Security-Policy": POLICY, "Vary": "Cookie, Accept-Language"}
 # Decimals that amounts below a minor unit are shown with: prices of plays are.
 DECIMALS_MAX = 6
 SIGN_IN_PATH = "/sign-in"

@@ -36,7 +36,8 @@ def http(service: Service) -> Iterator[httpx.Client]:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 307),
+        ("GET", "/", 200),
+        ("GET", "/wallet", 303),
         ("GET", "/docs", 200),
         ("GET", "/openapi.json", 200),
         ("GET", "/swagger/swagger-ui-bundle.js", 200),
