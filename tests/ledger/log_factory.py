@@ -564,7 +564,6 @@ def story(seed: int = 1844, then: Callable[[Story], None] = lambda _: None) -> S
     )
     maker.decide(2, entries.RULES, EPOCH + 3, both, before)
     maker.ballot({"motion": 0}, members, {0: [1], 1: [1], 4: [0]})
-    maker.stop_ballot("the block of its snapshot is no longer part of the chain")
     maker.end_batch()
     return told
 
