@@ -109,8 +109,8 @@ def _changes(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 def _story() -> list[Named]:
     told = story()
     told.maker.stop_ballot("the block of its snapshot is no longer part of the chain")
-    told.maker.end_batch()
-    return told.entries
+    (stopped,) = told.maker._told[entries.BALLOT_STOPPED]
+    return [*told.entries, (entries.BALLOT_STOPPED, {**stopped, "stopped_at": stopped["opened_at"]})]
 
 
 def _findings(data: list[bytes]) -> Findings:
