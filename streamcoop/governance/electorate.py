@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import delete, func, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from ledger.ballots import Seat
@@ -38,10 +39,9 @@ def pin(session: Session, name: str) -> ContractPin | None:
 
 def keep_pin(session: Session, name: str, chain_id: int, address: str, code_hash: str, now: datetime) -> None:
     """Hold the contract of that name to what it is now. Nothing changes if it is held to something already."""
-    if session.get(ContractPin, name) is None:
-        found = {"chain_id": chain_id, "address": address, "code_hash": code_hash, "pinned_at": now}
-        session.add(ContractPin(name=name, **found))
-        session.flush()
+    found = {"name": name, "chain_id": chain_id, "address": address, "code_hash": code_hash, "pinned_at": now}
+    # Two workers may meet it first at once.
+    session.execute(upsert(ContractPin).values(found).on_conflict_do_nothing())
 
 
 # --- Reading the roll ---

@@ -399,8 +399,8 @@ def test_workers_at_once_carry_each_order_once(coop: Coop) -> None:
     failures: list[Exception] = []
 
     def work() -> None:
-        chain = coop.register.registrar()
         together.wait()
+        chain = coop.register.registrar()
         for order in given:
             try:
                 coop.register.carry(chain, order)
