@@ -14,7 +14,7 @@ from tests.production import running_on_chosen_parts
 from tests.whole_service import SETTINGS, a_passkey, admit, operator_of, play_at_once, published_track, somebody
 
 SHARE = "artist_share_bp"
-# Epochs of ten seconds with a grace of twenty, a ballot of seconds, and a chain that mines by the clock.
+# Epochs of ten seconds with a grace of twenty, and a ballot of seconds.
 WAIT_S = 180.0
 
 
@@ -34,6 +34,7 @@ def _in_state(path: str, someone: Person, state: str) -> Json:
     return until(found, f"{path} {state}", WAIT_S)
 
 
+@pytest.mark.embedded_parts("it takes a second service beside the one that all share")
 def test_what_members_vote_is_what_the_next_epochs_line_is_paid_by(service: Service, tmp_path: Path) -> None:
     artist, member = somebody(service, "An artist").join(artist=True), somebody(service, "A member").join()
     track = published_track(artist, tmp_path)
