@@ -16,7 +16,7 @@ from ledger.errors import DomainError
 from streamcoop import metrics
 from streamcoop.adapters import chain as adapter
 from streamcoop.adapters.chain import ChainError, ChainUnavailable, SignedTransaction
-from streamcoop.adapters.members import Approval, MemberClass, Membership
+from streamcoop.adapters.members import APPROVALS, Approval, MemberClass, Membership
 from streamcoop.clock import now
 from streamcoop.database import transaction
 from streamcoop.membership import orders, reconciling
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 SWEEP_ORDERS_MAX = 100
 # A sweep gives way to the next after this long.
 CARRY_S_MAX = 20.0
+APPROVAL_TAKEN_BACK = "an officer who approved it is none any more, or signs with another key"
 
 # What the contract says against an order as it was given: no waiting mends it. Whatever else it says, above all that
 # this is not the registrar's key, an operator can mend.
@@ -116,6 +117,10 @@ def intend(chain: Membership, order_id: UUID) -> None:
     for _ in range(INTEND_TRIES_MAX):
         found = _under_way(order_id)
         if found is None or found.transaction is not None:
+            return
+        if found.order.kind == ADMISSION and len(found.approvals) < APPROVALS:
+            with transaction() as session:
+                orders.refuse(session, order_id, APPROVAL_TAKEN_BACK, now())
             return
         try:
             if transactions.sign(

@@ -66,12 +66,6 @@ def latest(session: Session, member_ids: set[UUID]) -> dict[UUID, RegisterOrder]
     return {order.member_id: order for order in session.scalars(wanted)}
 
 
-def is_under_way(session: Session, member_id: UUID) -> bool:
-    """Whether anything about this membership is on its way to the chain."""
-    mine = (RegisterOrder.member_id == member_id) & RegisterOrder.done_at.is_(None)
-    return session.scalar(select(RegisterOrder.id).where(mine)) is not None
-
-
 def locked(session: Session, member_id: UUID) -> Member:
     """A membership that nobody else changes before this transaction ends. Raises NotFound."""
     member = session.get(Member, member_id, with_for_update=True, populate_existing=True)

@@ -17,7 +17,7 @@ from streamcoop.adapters import typed_data
 from streamcoop.adapters.chain import CallRefused, ChainError, NonceTaken
 from streamcoop.adapters.members import MemberClass, Membership, Office
 from streamcoop.database import transaction
-from streamcoop.membership import orders
+from streamcoop.membership import officers, orders
 from streamcoop.settings import settings
 from tests.membership.authenticator import Authenticator
 from tests.membership.coop import PASSWORD, Chain, Coop, Person, deploy
@@ -422,6 +422,23 @@ def test_workers_at_once_carry_each_order_once(coop: Coop) -> None:
     assert {row.state for row in rows} == {"confirmed"}
     assert len({row.nonce for row in rows}) == 5
     assert not [error for error in failures if not isinstance(error, ChainError)]
+
+
+@pytest.mark.parametrize("gone", ["removed", "another key"])
+def test_an_admission_whose_officer_is_none_any_more_is_decided_anew_and_holds_nobody_up(coop: Coop, gone: str) -> None:
+    (leaving,) = coop.members(1)
+    _, member_id = coop.admitting()
+    assert coop.in_session("POST", "/membership/leave", leaving).status_code == 202
+    with transaction() as session:
+        if gone == "removed":
+            officers.remove(session, coop.second_officer.user_id)
+        else:
+            officers.bring_wallet(session, coop.second_officer.user_id, Account.create().address, coop.clock.now())
+    coop.worker.sweep()
+    assert coop.state(member_id) == "applied"
+    order = coop.row("select * from coop.register_order where member_id = :id", id=member_id)
+    assert "an officer who approved it" in order.refused_because
+    assert coop.supply() == 0, "who left has left"
 
 
 def test_of_sweeps_at_the_same_time_one_works(coop: Coop) -> None:
