@@ -91,6 +91,7 @@ async def _running(app: FastAPI) -> AsyncIterator[None]:
     app.state.accounts = Allowance(settings().requests_per_minute_account)
     app.state.objects = WatchedStore(open_store(settings()))
     app.state.desk = PlaybackDesk(pool, settings())
+    pages.prepare()
     sampling.begin("api", lambda: sampling.figures_of(pool))
     _spare_the_collector()
     try:

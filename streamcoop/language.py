@@ -17,6 +17,7 @@ from babel import Locale
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
+from starlette.requests import HTTPConnection
 
 COOKIE = "streamcoop_language"
 NAMES: Mapping[str, str] = {"en": "English", "id": "Bahasa Indonesia"}
@@ -62,6 +63,11 @@ def _translations(code: str) -> NullTranslations:
     write_mo(compiled, catalogue)
     compiled.seek(0)
     return Translations(compiled)
+
+
+def of_request(request: HTTPConnection) -> Language:
+    """The language a request asks for."""
+    return asked_for(request.cookies.get(COOKIE), request.headers.get("accept-language"))
 
 
 def asked_for(cookie: str | None, accept_language: str | None) -> Language:

@@ -25,7 +25,7 @@ from starlette.exceptions import HTTPException
 
 from ledger.errors import DomainError
 from streamcoop import metrics
-from streamcoop.language import COOKIE, DEFAULT, Language, asked_for, language
+from streamcoop.language import DEFAULT, Language, language, of_request
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(DomainError)
     async def refuse(request: Request, error: DomainError) -> JSONResponse:
-        return document(error, asked_for(request.cookies.get(COOKIE), request.headers.get("accept-language")))
+        return document(error, of_request(request))
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -167,6 +167,17 @@ def node(rpc_url: str, timeout_s: float) -> Web3:
     return web3
 
 
+def fees(web3: Web3) -> TxParams:
+    """What a transaction pays for gas, by the newest block. Raises `FeeTooHigh`."""
+    priority = web3.eth.max_priority_fee
+    base = web3.eth.get_block("latest")["baseFeePerGas"]
+    # Twice the base fee outlasts six full blocks of its steepest rise (EIP-1559).
+    fee = 2 * base + priority
+    if fee > FEE_PER_GAS_WEI_MAX:
+        raise FeeTooHigh(f"{fee} wei per gas")
+    return {"maxFeePerGas": Wei(fee), "maxPriorityFeePerGas": priority}
+
+
 class CoopContract:
     """One contract, and the registrar's key where it may be written to.
 
@@ -357,7 +368,7 @@ class CoopContract:
                 "chainId": chain_id,
                 "nonce": nonce,  # type: ignore[typeddict-item]
                 "value": Wei(0),
-                **self._fees(),
+                **fees(self._web3),
                 "gas": self._gas(call, signer),
             }
             complete = call.build_transaction(transaction)
@@ -371,15 +382,6 @@ class CoopContract:
         if gas > TRANSACTION_GAS_MAX:
             raise FeeTooHigh(f"{gas} gas")
         return gas
-
-    def _fees(self) -> TxParams:
-        priority = self._web3.eth.max_priority_fee
-        base = self._web3.eth.get_block("latest")["baseFeePerGas"]
-        # Twice the base fee outlasts six full blocks of its steepest rise (EIP-1559).
-        fee = 2 * base + priority
-        if fee > FEE_PER_GAS_WEI_MAX:
-            raise FeeTooHigh(f"{fee} wei per gas")
-        return {"maxFeePerGas": Wei(fee), "maxPriorityFeePerGas": priority}
 
     def _signer(self) -> LocalAccount:
         if self._registrar is None:

@@ -24,14 +24,13 @@ from web3.utils import get_create_address
 
 from ledger.errors import DomainError
 from streamcoop.adapters.anchors import Anchors
-from streamcoop.adapters.chain import RPC_TIMEOUT_S, CoopContract, WrongChain, node
+from streamcoop.adapters.chain import RPC_TIMEOUT_S, CoopContract, WrongChain, fees, node
 from streamcoop.adapters.members import Membership
 from streamcoop.adapters.rate_registry import RateRegistry
 from streamcoop.embedded.chain.founding import Founding, epoch_anchor
 from streamcoop.settings import PREFIX
 
 GAS_MAX = 8_000_000
-FEE_PER_GAS_WEI_MAX = 1_000 * 10**9
 MINED_S_MAX = 600.0
 MINED_POLL_S = 1.0
 
@@ -92,7 +91,7 @@ def deploy(
     if deployments is None:
         deployments = list(_signed(web3, key, found, initial))
         _write(record, {**about, "deployments": [asdict(each) for each in deployments]})
-    return [_carried(web3, rpc_url, found, constructors[each.setting][0], each) for each in deployments]
+    return [_carried(web3, found, constructors[each.setting][0], each) for each in deployments]
 
 
 def account_of(key: str) -> str:
@@ -112,10 +111,9 @@ def _fingerprint(initial: Mapping[str, str]) -> str:
 
 def _signed(web3: Web3, key: str, chain_id: int, initial: Mapping[str, str]) -> Iterator[Deployment]:
     account = Account.from_key(key)
-    base, priority = web3.eth.get_block("latest")["baseFeePerGas"], web3.eth.max_priority_fee
-    fee = min(2 * base + priority, FEE_PER_GAS_WEI_MAX)
+    paid = fees(web3)
     gas = {setting: _gas(web3, account.address, code) for setting, code in initial.items()}
-    cost, has = sum(gas.values()) * fee, web3.eth.get_balance(account.address)
+    cost, has = sum(gas.values()) * int(paid["maxFeePerGas"]), web3.eth.get_balance(account.address)
     if has < cost:
         raise DeployerWithoutFunds(deployer=account.address, has_wei=has, needs_wei=cost)
     first = web3.eth.get_transaction_count(account.address, "pending")
@@ -125,8 +123,7 @@ def _signed(web3: Web3, key: str, chain_id: int, initial: Mapping[str, str]) -> 
             "nonce": Nonce(nonce),
             "value": Wei(0),
             "gas": gas[setting],
-            "maxFeePerGas": Wei(fee),
-            "maxPriorityFeePerGas": Wei(min(priority, fee)),
+            **paid,
             "data": code,  # type: ignore[typeddict-item]
         }
         signed = account.sign_transaction(transaction)
@@ -172,7 +169,7 @@ def _write(record: Path, told: Mapping[str, Any]) -> None:
 # --- On the chain ---
 
 
-def _carried(web3: Web3, rpc_url: str, chain_id: int, kind: type[CoopContract], planned: Deployment) -> Deployed:
+def _carried(web3: Web3, chain_id: int, kind: type[CoopContract], planned: Deployment) -> Deployed:
     contract = kind(web3, to_checksum_address(planned.address), chain_id, None, None)
     until = time.monotonic() + MINED_S_MAX
     while (receipt := contract.receipt(planned.transaction)) is None:
@@ -182,5 +179,5 @@ def _carried(web3: Web3, rpc_url: str, chain_id: int, kind: type[CoopContract], 
         time.sleep(MINED_POLL_S)
     if not receipt.succeeded:
         raise DeploymentFailed(setting=planned.setting, transaction=planned.transaction)
-    _, code_hash = kind.connect(rpc_url, planned.address, chain_id=chain_id).check()
+    _, code_hash = contract.check()
     return Deployed(planned.setting, planned.address, code_hash)

@@ -302,7 +302,7 @@ def propose(request: Request, viewer: Looking, session: Transaction, founding: F
 @router.get("/decide/membership")
 def member(request: Request, viewer: Looking, session: Transaction, founding: Founded, now: Now) -> Response:
     """One's membership: the way to it, its keys, who votes for one, and the way out."""
-    user_id = viewer.require("vote")
+    user_id = viewer.require("vote").user_id
     mine = own_membership(session, viewer)
     waits_until = None
     if mine is not None and mine.admitted_at is not None:

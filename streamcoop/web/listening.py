@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
 from streamcoop.catalogue import discovery, search, service
-from streamcoop.catalogue.models import Artist, Release, Track
 from streamcoop.catalogue.schemas import GENRE_LENGTH_MAX
 from streamcoop.clock import Now
 from streamcoop.database import Transaction
 from streamcoop.founded import Founded
-from streamcoop.wallet.offers import Offer, offers
+from streamcoop.web import rows
 from streamcoop.web.pages import PageRoute, page
-from streamcoop.web.viewer import Looking, Viewer
+from streamcoop.web.viewer import Looking
 
 NEWEST = 24
 MOST_OWNED = 12
@@ -30,28 +26,6 @@ QUERY_LENGTH_MAX = 200
 CURSOR_LENGTH_MAX = 500
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
-
-
-@dataclass(frozen=True, slots=True)
-class TrackLine:
-    """A track with all that a row of it shows: `is_own` is the viewer's own music, which costs her nothing."""
-
-    track: Track
-    release: Release
-    artist: Artist
-    offer: Offer
-    is_own: bool
-
-
-def lines(
-    session: Transaction, founding: Founded, viewer: Viewer, tracks: Sequence[tuple[Track, Release]], now: datetime
-) -> list[TrackLine]:
-    """Rows of these tracks, each with its release, which is loaded with its artist."""
-    offered = offers(session.connection(), founding, viewer.user_id, [track.id for track, _ in tracks], now)
-    return [
-        TrackLine(track, release, release.artist, offered[track.id], release.artist.owner_id == viewer.user_id)
-        for track, release in tracks
-    ]
 
 
 @router.get("/")
@@ -105,8 +79,8 @@ def release(
 ) -> Response:
     """A release and its tracks."""
     shown = service.release(session, viewer.user_id, release_id)
-    rows = lines(session, founding, viewer, [(track, shown) for track in shown.tracks], now)
-    return page(request, viewer, "release.html", release=shown, lines=rows)
+    shown_tracks = rows.of_tracks(session, founding, viewer, [(track, shown) for track in shown.tracks], now)
+    return page(request, viewer, "release.html", release=shown, rows=shown_tracks)
 
 
 @router.get("/tracks/{track_id}")
@@ -115,8 +89,8 @@ def track(
 ) -> Response:
     """A track: its curve to ownership."""
     shown = service.track(session, viewer.user_id, track_id)
-    (line,) = lines(session, founding, viewer, [(shown, shown.release)], now)
-    return page(request, viewer, "track.html", line=line)
+    (row,) = rows.of_tracks(session, founding, viewer, [(shown, shown.release)], now)
+    return page(request, viewer, "track.html", track=shown, row=row)
 
 
 @router.get("/search")
@@ -133,5 +107,5 @@ def searched(
     artists = search.artists(session, asked, None, FOUND_MAX).items if asked else []
     releases = search.releases(session, asked, None, None, None, FOUND_MAX).items if asked else []
     tracks = search.tracks(session, asked, None, FOUND_MAX).items if asked else []
-    rows = lines(session, founding, viewer, [(track, track.release) for track in tracks], now)
-    return page(request, viewer, "search.html", q=asked, artists=artists, releases=releases, lines=rows)
+    shown_tracks = rows.of_tracks(session, founding, viewer, [(track, track.release) for track in tracks], now)
+    return page(request, viewer, "search.html", q=asked, artists=artists, releases=releases, rows=shown_tracks)

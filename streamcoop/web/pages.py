@@ -24,11 +24,11 @@ from ledger.errors import DomainError
 from ledger.money import MICRO
 from streamcoop import metrics
 from streamcoop.errors import NotSignedIn
-from streamcoop.language import NAMES, Language, language
+from streamcoop.language import NAMES, Language, language, of_request
 from streamcoop.problems import slug, status_of
 from streamcoop.settings import settings
 from streamcoop.web import assets
-from streamcoop.web.viewer import Viewer, language_of
+from streamcoop.web.viewer import Viewer
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def span(locale: Locale, seconds: int) -> str:
     return str(units.format_unit(seconds, "duration-second", locale=locale))
 
 
-def length(duration_ms: int | None) -> str:
+def lasting(duration_ms: int | None) -> str:
     """How long a track is: `3:07`; nothing where nobody has measured it."""
     if duration_ms is None:
         return ""
@@ -137,7 +137,7 @@ def _environment(code: str) -> Environment:
         "span": span,
     }
     made.filters |= {name: partial(filter_, spoken.locale) for name, filter_ in by_locale.items()}
-    made.filters["length"] = length
+    made.filters["lasting"] = lasting
     made.filters["said"] = spoken.said
     made.globals |= {
         "asset": assets.address,
@@ -147,6 +147,13 @@ def _environment(code: str) -> Environment:
         "currency": settings().currency,
     }
     return made
+
+
+def prepare() -> None:
+    """Read what pages are made of now, so that nobody's first page waits for it."""
+    assets.assets()
+    for code in NAMES:
+        _environment(code)
 
 
 def page(
@@ -181,7 +188,7 @@ def install(app: FastAPI) -> None:
     async def nowhere(request: Request, error: HTTPException) -> Response:
         is_read = request.method == "GET" and "text/html" in request.headers.get("accept", "")
         if error.status_code == HTTPStatus.NOT_FOUND and is_read:
-            return refused(request, language_of(request), HTTPStatus.NOT_FOUND, "not-found", "")
+            return refused(request, of_request(request), HTTPStatus.NOT_FOUND, "not-found", "")
         told: Response = await usual(request, error)  # type: ignore[misc]  # ours is a coroutine
         return told
 
@@ -200,8 +207,8 @@ class PageRoute(APIRoute):
                 return sign_in_first(request)
             except DomainError as error:
                 kind, title = slug(type(error)), type(error).__doc__ or ""
-                return refused(request, language_of(request), status_of(type(error)), kind, title)
+                return refused(request, of_request(request), status_of(type(error)), kind, title)
             except (RequestValidationError, HTTPException):
-                return refused(request, language_of(request), HTTPStatus.NOT_FOUND, "not-found", "")
+                return refused(request, of_request(request), HTTPStatus.NOT_FOUND, "not-found", "")
 
         return handler

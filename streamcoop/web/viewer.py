@@ -12,8 +12,7 @@ from streamcoop.accounts import service as accounts
 from streamcoop.accounts.principals import COOKIE, Principal, visitor_or_principal
 from streamcoop.database import Transaction
 from streamcoop.errors import NotPermitted, NotSignedIn
-from streamcoop.language import COOKIE as LANGUAGE_COOKIE
-from streamcoop.language import Language, asked_for
+from streamcoop.language import Language, of_request
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +32,15 @@ class Viewer:
         """Whether her roles let her do this."""
         return self.principal is not None and scope in self.principal.scopes
 
-    def require(self, scope: str) -> UUID:
-        """Her account. Raises NotSignedIn, which a page answers by asking her to sign in, and NotPermitted."""
+    def require(self, scope: str) -> Principal:
+        """Whoever looks, as the API knows her. Raises NotSignedIn, which a page answers by asking her to sign in, and
+        NotPermitted.
+        """
         if self.principal is None:
             raise NotSignedIn
         if scope not in self.principal.scopes:
             raise NotPermitted(scope=scope)
-        return self.principal.user_id
-
-
-def language_of(request: Request) -> Language:
-    """The language a request asks for."""
-    return asked_for(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language"))
+        return self.principal
 
 
 async def _principal(request: Request) -> Principal | None:
@@ -59,7 +55,7 @@ def _viewer(
     request: Request, principal: Annotated[Principal | None, Depends(_principal)], session: Transaction
 ) -> Viewer:
     name = accounts.names(session, {principal.user_id}).get(principal.user_id, "") if principal else ""
-    return Viewer(language_of(request), principal, name)
+    return Viewer(of_request(request), principal, name)
 
 
 Looking = Annotated[Viewer, Depends(_viewer)]

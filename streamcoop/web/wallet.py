@@ -25,7 +25,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 @router.get("/wallet")
 def wallet(request: Request, viewer: Looking, session: Transaction, founding: Founded, now: Now) -> Response:
     """What is left, what this month took, and the limits."""
-    listener = viewer.require("wallet")
+    listener = viewer.require("wallet").user_id
     held = service.wallet(session.connection(), listener, now)
     return page(
         request,
@@ -49,7 +49,7 @@ def _months(now: datetime) -> list[date]:
 @router.get("/wallet/{month}")
 def statement(month: Month, request: Request, viewer: Looking, session: Transaction, founding: Founded) -> Response:
     """A month's statement."""
-    told = statements.statement(session, founding, viewer.require("wallet"), month)
+    told = statements.statement(session, founding, viewer.require("wallet").user_id, month)
     begins, _ = statements.month_bounds(month)
     artists = sorted(told.artists.items(), key=lambda each: (-each[1], each[0]))
     return page(

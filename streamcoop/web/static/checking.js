@@ -3,13 +3,12 @@
 
 import { call } from "./api.js";
 import { NoVerdict, ProofRefused, compareWithLatest, keptEvidence, latestHead, pin, playCommitment, verifyPromise, verifyReceipt } from "./proof/index.js";
+import { toast } from "./toasts.js";
 import { word } from "./words.js";
 
-const CHECKED = "checked lines";
-
-/** The log as it is pinned, held against its founding note once a visit; the first time, as the service tells it. */
 let believed = null;
 
+/** The log as it is pinned, held against its founding note once a visit; the first time, as the service tells it. */
 async function pinned() {
   believed ??= call("GET", "/api/v1/log").then(({ keys }) => pin({ told: keys }));
   try {
@@ -64,22 +63,31 @@ async function checkPlay(button) {
 
 // --- One's own line of each closed month ---
 
-const known = () => JSON.parse(localStorage.getItem(CHECKED) ?? "{}");
+/** Whether a line of one's wallet stands in the log as it is told. Throws ProofRefused and NoVerdict. */
+async function requireLine({ epoch, opening_micro, in_micro, spent_micro, closing_micro }) {
+  const answer = await fetch(`/api/v1/wallet/lines/${epoch}/receipt`);
+  if (!answer.ok) throw new NoVerdict(`http-${answer.status}`);
+  const expect = { type: "wallet", epoch, opening_micro, in_micro, spent_micro, closing_micro };
+  await compareWithLatest(await verifyReceipt(await answer.text(), await pinned(), { expect }));
+}
 
-async function checkLine(place, { epoch, opening, spent, closing, ...rest }) {
-  const told = [opening, rest.in, spent, closing].map(Number);
+async function checkLine(place) {
   try {
-    if (known()[epoch] !== told.join()) {
-      const answer = await fetch(`/api/v1/wallet/lines/${epoch}/receipt`);
-      if (!answer.ok) return say(place, null, word("proof_no_verdict", { code: answer.status }));
-      const [opening_micro, in_micro, spent_micro, closing_micro] = told;
-      const expect = { type: "wallet", epoch: Number(epoch), opening_micro, in_micro, spent_micro, closing_micro };
-      await compareWithLatest(await verifyReceipt(await answer.text(), await pinned(), { expect }));
-      localStorage.setItem(CHECKED, JSON.stringify({ ...known(), [epoch]: told.join() }));
-    }
+    await requireLine(JSON.parse(place.dataset.line));
     say(place, true, word("proof_line"));
   } catch (failed) {
     sayFailure(place, failed);
+  }
+}
+
+/** The newest line, looked at without being asked: only what does not hold is said. */
+export async function checkNewestLine() {
+  try {
+    const lines = await call("GET", "/api/v1/wallet/lines");
+    const newest = lines.find((line) => line.is_published);
+    if (newest) await requireLine(newest);
+  } catch (failed) {
+    if (failed instanceof ProofRefused) toast(word("proof_fails", { code: failed.code }), { action: word("to_proof"), href: "/proof" });
   }
 }
 
@@ -112,9 +120,7 @@ document.addEventListener("click", async ({ target }) => {
 });
 
 export async function arrive() {
-  for (const place of document.querySelectorAll("[data-line]")) {
-    await checkLine(place, { ...place.dataset, epoch: place.dataset.line });
-  }
+  for (const place of document.querySelectorAll("[data-line]")) await checkLine(place);
   const log = document.getElementById("pinned");
   if (log) await look(log);
 }

@@ -223,7 +223,7 @@ function showPosition() {
 
 function showRows() {
   for (const row of document.querySelectorAll(".track")) {
-    const here = row.id === `track-${current()?.id}`;
+    const here = row.dataset.of === current()?.id;
     row.classList.toggle("current", here);
     row.classList.toggle("sounds", here && !audio.paused);
   }
@@ -319,7 +319,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest(".track button.play, button.play-all");
   if (!button) return;
   const row = button.closest(".track");
-  if (row && row.id === `track-${current()?.id}` && audio.getAttribute("src")) return toggle();
+  if (row && row.dataset.of === current()?.id && audio.getAttribute("src")) return toggle();
   const list = row ? row.closest(".tracks") : document.querySelector("#main .tracks");
   const rows = [...list.querySelectorAll(".track")].filter((each) => each.querySelector("button.play"));
   start(rows.map((each) => JSON.parse(each.dataset.track)), row ? rows.indexOf(row) : 0);

@@ -13,8 +13,8 @@ const CHANGING = [".steps", ".owned", ".price"];
 async function renew(trackId) {
   const answer = await fetch(`/tracks/${trackId}`);
   if (!answer.ok) return;
-  const told = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(`track-${trackId}`);
-  for (const row of document.querySelectorAll(`[id="track-${trackId}"]`)) {
+  const told = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector(`.track[data-of="${trackId}"]`);
+  for (const row of document.querySelectorAll(`.track[data-of="${trackId}"]`)) {
     row.querySelectorAll(CHANGING.join()).forEach((old) => old.remove());
     row.querySelector(".what").after(...told.querySelectorAll(CHANGING.join()));
   }

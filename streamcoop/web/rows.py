@@ -1,0 +1,118 @@
+"""A track as a row of any list: what it is called, what its next play costs, how far it is from being owned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from ledger.store.terms import Founding
+from streamcoop.catalogue.lookup import artwork_path
+from streamcoop.catalogue.models import Release, Track
+from streamcoop.database import Transaction
+from streamcoop.library.schemas import LibraryTrack
+from streamcoop.wallet.offers import Offer, offers
+from streamcoop.wallet.schemas import TrackProgress
+from streamcoop.web.viewer import Viewer
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A track in a list. `title` is None where the viewer may not know it; what is her own music costs her nothing."""
+
+    id: UUID
+    title: str | None
+    artist: str
+    artist_id: UUID | None
+    release: str
+    release_id: UUID | None
+    artwork: str | None
+    duration_ms: int | None
+    is_playable: bool
+    is_own: bool
+    offer: Offer
+
+    @property
+    def for_player(self) -> dict[str, Any]:
+        """What the player's script reads from the row."""
+        return {
+            "id": str(self.id),
+            "title": self.title,
+            "artist": self.artist,
+            "artistId": str(self.artist_id),
+            "release": self.release,
+            "releaseId": str(self.release_id),
+            "artwork": self.artwork,
+            "durationMs": self.duration_ms,
+        }
+
+
+def of_tracks(
+    session: Transaction, founding: Founding, viewer: Viewer, tracks: Sequence[tuple[Track, Release]], now: datetime
+) -> list[Row]:
+    """Tracks of the catalogue, each with its release, which is loaded with its artist."""
+    offered = offers(session.connection(), founding, viewer.user_id, [track.id for track, _ in tracks], now)
+    return [
+        Row(
+            track.id,
+            track.title,
+            release.artist.name,
+            release.artist_id,
+            release.title,
+            release.id,
+            artwork_path(release.id) if release.artwork else None,
+            track.duration_ms,
+            track.state == "ready",
+            release.artist.owner_id == viewer.user_id,
+            offered[track.id],
+        )
+        for track, release in tracks
+    ]
+
+
+def of_listed(
+    session: Transaction, founding: Founding, viewer: Viewer, tracks: Sequence[LibraryTrack], now: datetime
+) -> list[Row]:
+    """Tracks of somebody's list, as the API tells them to this viewer."""
+    offered = offers(session.connection(), founding, viewer.user_id, {track.id for track in tracks}, now)
+    return [
+        Row(
+            track.id,
+            track.title,
+            track.artist.name if track.artist else "",
+            track.artist.id if track.artist else None,
+            track.release_title or "",
+            track.release_id,
+            track.artwork,
+            track.duration_ms,
+            track.available,
+            False,
+            offered[track.id],
+        )
+        for track in tracks
+    ]
+
+
+def of_progress(
+    session: Transaction, founding: Founding, viewer: Viewer, tracks: Sequence[TrackProgress], now: datetime
+) -> list[Row]:
+    """Tracks that this viewer has paid for."""
+    offered = offers(session.connection(), founding, viewer.user_id, [track.track_id for track in tracks], now)
+    return [
+        Row(
+            track.track_id,
+            track.title,
+            track.artist,
+            track.artist_id,
+            track.release_title,
+            track.release_id,
+            track.artwork,
+            track.duration_ms,
+            True,
+            False,
+            offered[track.track_id],
+        )
+        for track in tracks
+    ]
