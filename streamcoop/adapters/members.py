@@ -32,12 +32,14 @@ SEATS_MAX = 1_000_000
 SEATS_PER_PAGE = 500
 """Within the gas that nodes give a call: a seat takes about 14,300, and the embedded chain gives 10 million."""
 ADDRESSES_PER_QUESTION = 500
+BLOCKS_A_SECOND_MAX = 100
+"""So many are looked through for one whose second is over."""
 APPROVALS = 2
 """Officers who must approve."""
 
 
 class SnapshotTooFresh(ChainError):
-    """No block follows the snapshot yet, so it cannot be read: try again after the next block."""
+    """The snapshot's second is not over on the chain yet, so it cannot be read: try again after the next block."""
 
 
 class RollDoesNotAddUp(ChainError):
@@ -232,25 +234,29 @@ class Membership(CoopContract):
     # --- Reading the roll of a past second ---
 
     def snapshot_block(self, finality_depth: int) -> BlockStamp:
-        """The newest block that is final: at least `finality_depth` blocks (0 to 1,000) stand on it.
+        """The newest block that is final, at least `finality_depth` blocks (0 to 1,000) stand on it, and whose second
+        is over: the contract tells of no other.
 
-        The contract tells of a second only once it is over, so a block of a later second must exist. A chain that mines
-        on demand is asked for one. Raises `SnapshotTooFresh` where there is none.
+        A chain that mines on demand is asked for a later block. Raises `SnapshotTooFresh` where the chain is too short,
+        or has more than `BLOCKS_A_SECOND_MAX` blocks in its newest second.
         """
         if not 0 <= finality_depth <= FINALITY_DEPTH_MAX:
             raise ValueError(f"finality_depth must be 0 to {FINALITY_DEPTH_MAX}")
         with self._node_errors():
             head = self._stamp("latest")
-            if head.number < finality_depth:
+            newest = head.number - finality_depth
+            if newest < 0:
                 raise SnapshotTooFresh(
                     f"the chain has {head.number} blocks, {finality_depth} must stand on a final one"
                 )
-            block = self._stamp(head.number - finality_depth) if finality_depth else head
+            block = self._stamp(newest) if finality_depth else head
             if head.timestamp <= block.timestamp:
                 self._mine()
                 head = self._stamp("latest")
-            if head.timestamp <= block.timestamp:
-                raise SnapshotTooFresh(f"block {block.number} is the newest")
+            while head.timestamp <= block.timestamp:
+                if block.number == 0 or block.number <= newest - BLOCKS_A_SECOND_MAX:
+                    raise SnapshotTooFresh(f"block {block.number} is of the newest second")
+                block = self._stamp(block.number - 1)
             return block
 
     def roll_extent(self, block: BlockStamp) -> RollExtent:

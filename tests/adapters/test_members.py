@@ -141,6 +141,27 @@ def test_roll__by_other_code__refused(membership: Membership, site: Site) -> Non
 
 
 @anvil.needed
+def test_snapshot__of_many_blocks_in_one_second_is_the_newest_of_the_second_before(
+    own_anvil: Web3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    membership = anvil_site(own_anvil).membership()
+    admit(membership)
+    before = membership._stamp("latest")
+    for _ in range(5):
+        anvil.ask(own_anvil, "evm_setNextBlockTimestamp", before.timestamp + 1)
+        anvil.ask(own_anvil, "evm_mine")
+    head = membership._stamp("latest")
+    assert (head.number, head.timestamp) == (before.number + 5, before.timestamp + 1)
+    monkeypatch.setattr(membership, "_mine", lambda: None)
+    for depth in (0, 2):
+        assert membership.snapshot_block(depth) == before
+    assert len(membership.roll_at(before).seats) == 1
+    monkeypatch.setattr(members, "BLOCKS_A_SECOND_MAX", 4)
+    with pytest.raises(members.SnapshotTooFresh):
+        membership.snapshot_block(0)
+
+
+@anvil.needed
 def test_roll__code_swapped_under_a_running_worker__refused(own_anvil: Web3) -> None:
     membership = anvil_site(own_anvil).membership()
     _, membership._code_hash = membership.check()

@@ -199,9 +199,9 @@ def _start_anvil(crew: Crew, site: Site) -> int:
     port = ports.any_free()
     composed = compose.services()["anvil"]["command"].split()
     words = site.words | {"/chain": str(site.folder("chain"))}
-    # What follows the package's name is anvil's own.
+    # What follows the package's name is anvil's own. Blocks come by the clock, as on a chain that others use too.
     arguments = [compose.replaced(word, words) for word in composed[composed.index(anvil_package()) + 1 :]]
-    program = Program([str(ANVIL), *arguments, "--port", str(port)], {}, 1)
+    program = Program([str(ANVIL), *arguments, "--block-time", "1", "--port", str(port)], {}, 1)
     crew.start(Part("anvil", site.launcher("anvil", program), site.places.log("anvil"), END))
     return port
 

@@ -34,7 +34,6 @@ def _in_state(path: str, someone: Person, state: str) -> Json:
     return until(found, f"{path} {state}", WAIT_S)
 
 
-@pytest.mark.embedded_parts("it takes a second service beside the one that all share")
 def test_what_members_vote_is_what_the_next_epochs_line_is_paid_by(service: Service, tmp_path: Path) -> None:
     artist, member = somebody(service, "An artist").join(artist=True), somebody(service, "A member").join()
     track = published_track(artist, tmp_path)
