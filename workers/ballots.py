@@ -253,6 +253,8 @@ def adopt(registry: RateRegistry, ballot_id: UUID) -> None:
         return
     written = registry.decision_of(ballot_id)
     if written is None or not _says(written, under_way):
+        with transaction() as session:
+            effect.lost(session, ballot_id)
         raise adapter.ChainForked(f"the registry has lost the decision of ballot {ballot_id}")
     with transaction() as session:
         effect.adopt(session, ballot_id, now())

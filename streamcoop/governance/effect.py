@@ -117,6 +117,15 @@ def _written(session: Session, ballot_id: UUID, effective_at: int | None) -> Non
         ballot.held_up_by = None if effective_at is not None else "the registry refused it"
 
 
+def lost(session: Session, ballot_id: UUID) -> None:
+    """What was written stands there no more, since more of the chain was replaced than was held to be final: it is
+    written again.
+    """
+    ballot = locked(session, ballot_id)
+    if ballot.state == CLOSED:
+        ballot.effective_at = None
+
+
 def adopt(session: Session, ballot_id: UUID, now: datetime) -> None:
     """Put a decision in force from the next epoch on: the registry has it and its timelock is over.
 

@@ -260,7 +260,7 @@ def house(
         bucket = standing.enter_context(own_bucket(s3))
         proxies = [
             standing.enter_context(FaultyProxy.before(url))
-            for url in (database.app_url, broker_url, s3.endpoint_url, chain.process.rpc_url)
+            for url in (database.app_url, broker_url, s3.endpoint_url, chain.rpc_url)
         ]
         postgres, broker, objects, chain_proxy = proxies
         values = {
@@ -271,8 +271,8 @@ def house(
             "S3_ENDPOINT_URL": objects.instead_in(s3.endpoint_url),
             "S3_ACCESS_KEY_ID": KEY_ID,
             "S3_SECRET_ACCESS_KEY": SECRET,
-            "CHAIN_RPC_URL": chain_proxy.instead_in(chain.process.rpc_url),
-            "CHAIN_ID": str(chain.process.chain_id),
+            "CHAIN_RPC_URL": chain_proxy.instead_in(chain.rpc_url),
+            "CHAIN_ID": str(chain.chain_id),
             **{name: str(number) for name, number in QUICK.items()},
             "MEMBERSHIP_CONTRACT": deploy(chain),
             "ANCHOR_CONTRACT": deploy_anchors(chain),

@@ -14,6 +14,7 @@ from eth_account.signers.local import LocalAccount
 from httpx import Response
 
 from streamcoop.adapters import typed_data
+from streamcoop.database import engine
 from tests.membership.coop import Coop, Person
 
 DAY_S = 86_400
@@ -131,3 +132,46 @@ def delegate(coop: Coop, voter: Voter, to: str) -> None:
     nonce, expiry = chain.nonce_of(voter.address), chain.newest_block().timestamp + DAY_S
     to_sign = typed_data.digest(typed_data.delegation(chain.domain(), to, nonce, expiry))
     chain.broadcast(chain.build_delegation(to, nonce, expiry, typed_data.sign(to_sign, bytes(voter.wallet.key))).raw)
+
+
+# --- What came of it ---
+
+
+def decided(coop: Coop, value: int = 7_200) -> UUID:
+    """A ballot that was counted, and whose decision no worker has seen yet."""
+    from workers import ballots
+
+    (person,) = voters(coop, 1)
+    ballot_id = opened(coop, person.person)
+    voted(coop, ballot_id, person, value)
+    coop.clock.advance(timedelta(seconds=DAY_S))
+    ballots.count(ballot_id)
+    assert ballot(coop, ballot_id)["state"] == "closed"
+    return ballot_id
+
+
+def registry() -> Any:
+    from workers import ballots
+
+    return ballots.rate_registry()
+
+
+def versions() -> dict[str, int]:
+    """How many versions of each kind of terms there are."""
+    with engine().connect() as conn:
+        return {
+            kind: conn.exec_driver_sql(f"select count(*) from ledger.{kind}").scalar_one()
+            for kind in ("tariff", "rates", "rules")
+        }
+
+
+UNCHANGED = {"tariff": 1, "rates": 1, "rules": 1}
+
+
+def assert_stopped(coop: Coop, ballot_id: UUID, because: str) -> None:
+    """With that reason, and no rate has changed."""
+    stopped = ballot(coop, ballot_id)
+    assert (stopped["state"], stopped["tally"], stopped["votes"]) == ("stopped", None, None)
+    assert because in stopped["stopped_because"]
+    assert versions() == UNCHANGED
+    assert coop.get("/rates")["coming"] is None

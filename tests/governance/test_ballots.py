@@ -21,14 +21,19 @@ from tests.governance.chamber import (
     DAY_S,
     SHARE,
     STATUS_QUO,
+    UNCHANGED,
+    assert_stopped,
     ballot,
+    decided,
     delegate,
     draft,
     let_close,
     let_take_effect,
     opened,
     proposed,
+    registry,
     signed,
+    versions,
     vote,
     voted,
     voters,
@@ -46,27 +51,6 @@ def something_waits_for_a_lock() -> bool:
     waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     with engine().connect() as conn:
         return conn.exec_driver_sql(waiting).first() is not None
-
-
-def versions() -> dict[str, int]:
-    """How many versions of each kind of terms there are."""
-    with engine().connect() as conn:
-        return {
-            kind: conn.exec_driver_sql(f"select count(*) from ledger.{kind}").scalar_one()
-            for kind in ("tariff", "rates", "rules")
-        }
-
-
-UNCHANGED = {"tariff": 1, "rates": 1, "rules": 1}
-
-
-def assert_stopped(coop: Coop, ballot_id: UUID, because: str) -> None:
-    """With that reason, and no rate has changed."""
-    stopped = ballot(coop, ballot_id)
-    assert (stopped["state"], stopped["tally"], stopped["votes"]) == ("stopped", None, None)
-    assert because in stopped["stopped_because"]
-    assert versions() == UNCHANGED
-    assert coop.get("/rates")["coming"] is None
 
 
 # --- Proposing ---
@@ -627,16 +611,10 @@ def test_the_result_takes_effect_with_the_next_epoch_once_the_timelock_is_over(c
     assert (coming["community_cut_bp"], coming["reserve_cut_bp"]) == (1_000, 3_000)
     assert coming["electorates"]["rates"] == effective["electorate"]
     assert coming["decided_by"]["tariff"] == "founding"
-    written = _registry(coop).decision_of(ballot_id)
+    written = registry().decision_of(ballot_id)
     assert written.rates.artist_share_bp == 7_300
     assert written.result_hash.hex() == effective["tally"]["result_hash"]
     assert versions() == {**UNCHANGED, "rates": 2}
-
-
-def _registry(coop: Coop) -> Any:
-    from workers import ballots
-
-    return ballots.rate_registry()
 
 
 def test_every_open_parameter_can_be_voted_on_at_once(coop: Coop) -> None:
@@ -777,19 +755,6 @@ def test_rates_changed_past_the_ballot_stop_it(coop: Coop) -> None:
     assert coop.get("/rates")["coming"][SHARE] == 6_900
 
 
-def decided(coop: Coop, value: int = 7_200) -> UUID:
-    """A ballot that was counted, and whose decision no worker has seen yet."""
-    from workers import ballots
-
-    (person,) = voters(coop, 1)
-    ballot_id = opened(coop, person.person)
-    voted(coop, ballot_id, person, value)
-    coop.clock.advance(timedelta(seconds=DAY_S))
-    ballots.count(ballot_id)
-    assert ballot(coop, ballot_id)["state"] == "closed"
-    return ballot_id
-
-
 @pytest.mark.parametrize("step", ["intend", "confirm", "adopt", "found_written"])
 def test_a_decision_that_is_killed_at_a_step_takes_effect_once(
     coop: Coop, monkeypatch: pytest.MonkeyPatch, step: str
@@ -815,7 +780,7 @@ def test_a_decision_that_is_killed_at_a_step_takes_effect_once(
             continue
     assert ballot(coop, ballot_id)["state"] == "effective"
     assert versions() == {**UNCHANGED, "rates": 2}
-    assert [one.ballot_id for one in _registry(coop).decisions()] == [ballot_id]
+    assert [one.ballot_id for one in registry().decisions()] == [ballot_id]
 
 
 def test_a_decision_whose_sending_seems_to_have_failed_is_written_once(coop: Coop) -> None:
@@ -825,7 +790,7 @@ def test_a_decision_whose_sending_seems_to_have_failed_is_written_once(coop: Coo
     coop.node.be_honest()
     let_take_effect(coop)
     assert ballot(coop, ballot_id)["state"] == "effective"
-    assert len(_registry(coop).decisions()) == 1
+    assert len(registry().decisions()) == 1
 
 
 def test_a_decision_is_not_adopted_on_a_receipt_alone(coop: Coop) -> None:
@@ -858,9 +823,9 @@ def let_take_effect_without_node(coop: Coop) -> None:
 
 
 def test_another_registry_at_the_address_is_not_written_to(coop: Coop) -> None:
-    _registry(coop)
+    registry()
     ballot_id = decided(coop)
-    address = _registry(coop).address
+    address = registry().address
     coop.node.answers["eth_getCode"] = lambda params, truth: (
         "0x6000" if params[0].lower() == address.lower() else truth()
     )
@@ -880,6 +845,6 @@ def test_decisions_are_written_one_on_top_of_the_other(coop: Coop) -> None:
     coming = coop.get("/rates")["coming"]
     assert (coming[SHARE], coming["plays"]) == (7_400, 8)
     assert [ballot(coop, one)["state"] for one in (share, plays)] == ["effective", "effective"]
-    first, second = _registry(coop).decisions()
+    first, second = registry().decisions()
     assert (first.rates.artist_share_bp, second.rates.artist_share_bp) == (7_400, 7_400)
     assert {first.rates.plays, second.rates.plays} == {9, 8}

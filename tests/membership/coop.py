@@ -44,7 +44,7 @@ from streamcoop.membership import routes as membership
 from streamcoop.settings import settings
 from streamcoop.traffic import Allowance
 from tests.conftest import Database
-from tests.embedded.chain_process import LOG_ORIGIN, ChainProcess, running_chain, write_key
+from tests.embedded.chain_process import LOG_ORIGIN, running_chain, write_key
 from tests.membership.node import Node, standing_before
 from tests.officers import OFFICERS, founded_with
 
@@ -210,9 +210,10 @@ class Coop:
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain process and the key that deploys on it."""
+    """A node and the key that deploys on its chain."""
 
-    process: ChainProcess
+    rpc_url: str
+    chain_id: int
     registrar: LocalAccount
 
 
@@ -222,14 +223,14 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     folder = tmp_path_factory.mktemp("chain")
     registrar = write_key(folder / "key")
     with running_chain(folder / "data", folder / "key") as process:
-        yield Chain(process, registrar)
+        yield Chain(process.rpc_url, process.chain_id, registrar)
 
 
 @pytest.fixture
 def coop(chain: Chain, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Coop]:
     """A co-op founded in an empty database, with an empty membership contract."""
     contract = deploy(chain)
-    with standing_before(chain.process.rpc_url) as node:
+    with standing_before(chain.rpc_url) as node:
         _configure(monkeypatch, chain, database, node, contract, tmp_path)
         with _own_connections(database):
             from workers import anchors, ballots  # here, because they read the settings
@@ -270,7 +271,7 @@ def deploy_anchors(chain: Chain) -> str:
 
 def _deployed(chain: Chain, artifact: Path, *arguments: Any) -> str:
     compiled = json.loads(artifact.read_text(encoding="utf-8"))
-    web3 = Web3(HTTPProvider(chain.process.rpc_url))
+    web3 = Web3(HTTPProvider(chain.rpc_url))
     new = web3.eth.contract(abi=compiled["abi"], bytecode=compiled["bytecode"]).constructor(*arguments)
     nonce = web3.eth.get_transaction_count(chain.registrar.address)
     signed = chain.registrar.sign_transaction(
@@ -294,7 +295,7 @@ def _configure(
         "BROKER_URL": "memory://",
         "OBJECTS_URL": folder.as_uri(),
         "CHAIN_RPC_URL": node.url,
-        "CHAIN_ID": str(chain.process.chain_id),
+        "CHAIN_ID": str(chain.chain_id),
         "MEMBERSHIP_CONTRACT": contract,
         "RATE_REGISTRY": deploy_rate_registry(chain),
         "REGISTRAR_KEY": f"0x{chain.registrar.key.hex()}",
