@@ -46,3 +46,24 @@ class RunOut(BaseModel):
     id: UUID
     planned_at: datetime
     payouts: list[PayoutOut]
+
+
+class RunSummary(BaseModel):
+    """A run, how many of its payouts are in each state, and what they add up to."""
+
+    id: UUID
+    planned_at: datetime
+    planned: int
+    sent: int
+    confirmed: int
+    returned: int
+    amount_minor: int
+    currency: str
+
+
+class DueOut(BaseModel):
+    """What a run that is planned now would pay."""
+
+    payees: int
+    amount_minor: int
+    currency: str
