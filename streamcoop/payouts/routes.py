@@ -59,12 +59,13 @@ def set_destination(wanted: Destination, payee: RoyaltyPayee, session: Transacti
     return wanted
 
 
-@router.post("/treasury/payout-runs", status_code=201, responses=answers(*_PERSONAL))
+@router.post("/treasury/payout-runs", status_code=201, responses=answers(*_PERSONAL, NotFound))
 def plan(new: NewRun, treasurer: Treasurer, session: Transaction, founding: Founded, now: Now) -> RunOut:
     """Plan payouts for all payees who have reached the minimum, or for one alone. Safe to send again with the same
     request id.
     """
-    planned = service.plan(session, founding, new.request_id, treasurer.user_id, now, new.payee)
+    payee = accounts.user_by_email(session, new.payee_email).id if new.payee_email else new.payee
+    planned = service.plan(session, founding, new.request_id, treasurer.user_id, now, payee)
     return _run_out(session, founding, planned)
 
 

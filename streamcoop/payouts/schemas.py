@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, EmailStr, Field
 
 from streamcoop.accounts.schemas import Line, Payload
 
@@ -22,6 +22,7 @@ class NewRun(Payload):
 
     request_id: UUID
     payee: UUID | None = Field(default=None, description="For her alone, and below the minimum too.")
+    payee_email: EmailStr | None = Field(default=None, description="The same, by her e-mail address.")
 
 
 class PayoutOut(BaseModel):

@@ -109,7 +109,8 @@ export function show(form, problem) {
     link.href = `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
     said.append(link);
   } else {
-    said.textContent = problem.type === "malformed" ? word("check_fields") : problem.message;
+    const nobody = problem.type === "not-found" && form.dataset.notFound;
+    said.textContent = nobody || (problem.type === "malformed" ? word("check_fields") : problem.message);
   }
   form.prepend(said);
   const errors = problem.facts?.errors ?? (problem.facts?.field ? [{ field: problem.facts.field, message: problem.message }] : []);
