@@ -25,6 +25,7 @@ _LINE_BREAKS = frozenset("\n\r\t")
 
 
 def no_control_characters_but_breaks(text: str) -> str:
+    """The text as it is. Raises ValueError where it has others."""
     if any((ord(sign) < 0x20 and sign not in _LINE_BREAKS) or sign == "\x7f" for sign in text):
         raise ValueError("control characters are not allowed")
     return _no_lone_surrogates(text)
@@ -36,11 +37,12 @@ def _no_lone_surrogates(text: str) -> str:
     return text
 
 
-def _trimmed(text: str) -> str:
-    trimmed = _no_lone_surrogates(text).strip()
-    if not trimmed:
+def trimmed(text: str) -> str:
+    """What is left without blanks around it. Raises ValueError where that is nothing."""
+    rest = _no_lone_surrogates(text).strip()
+    if not rest:
         raise ValueError("must not be blank")
-    return trimmed
+    return rest
 
 
 def _valid_isrc(text: str) -> str:
@@ -50,9 +52,9 @@ def _valid_isrc(text: str) -> str:
     return compact
 
 
-Name = Annotated[Line, Field(min_length=1, max_length=NAME_LENGTH_MAX), AfterValidator(_trimmed)]
-Title = Annotated[Line, Field(min_length=1, max_length=TITLE_LENGTH_MAX), AfterValidator(_trimmed)]
-Genre = Annotated[Line, Field(min_length=1, max_length=GENRE_LENGTH_MAX), AfterValidator(_trimmed)]
+Name = Annotated[Line, Field(min_length=1, max_length=NAME_LENGTH_MAX), AfterValidator(trimmed)]
+Title = Annotated[Line, Field(min_length=1, max_length=TITLE_LENGTH_MAX), AfterValidator(trimmed)]
+Genre = Annotated[Line, Field(min_length=1, max_length=GENRE_LENGTH_MAX), AfterValidator(trimmed)]
 Bio = Annotated[str, Field(max_length=BIO_LENGTH_MAX), AfterValidator(no_control_characters_but_breaks)]
 Isrc = Annotated[Line, Field(max_length=ISRC_LENGTH_MAX, examples=["GBAYE0601498"]), AfterValidator(_valid_isrc)]
 Position = Annotated[int, Field(ge=1, le=POSITION_MAX)]

@@ -9,14 +9,14 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, Field
 
 from streamcoop.accounts.schemas import Payload
-from streamcoop.catalogue.schemas import no_control_characters_but_breaks
+from streamcoop.catalogue.schemas import no_control_characters_but_breaks, trimmed
 from streamcoop.catalogue.takedown import Kind
 from streamcoop.moderation.models import AppealOutcome, Ground, Outcome
 
 TEXT_LENGTH_MAX = 2_000
 
 Text = Annotated[str, AfterValidator(no_control_characters_but_breaks)]
-Why = Annotated[Text, Field(min_length=1, max_length=TEXT_LENGTH_MAX)]
+Why = Annotated[Text, Field(min_length=1, max_length=TEXT_LENGTH_MAX), AfterValidator(trimmed)]
 
 
 class NewReport(Payload):
