@@ -29,6 +29,14 @@ _PLAYABLE = """
        and t.taken_down is distinct from 'removed' and r.taken_down is distinct from 'removed'
 """
 
+_PREVIEW = """
+    select f.id, f.codec, f.object_key, f.content_type, f.size, f.duration_ms, f.header_bytes
+      from coop.track t
+      join coop.release r on r.id = t.release_id
+      join coop.rendition f on f.track_id = t.id
+     where t.id = %s and t.state = 'ready' and r.state <> 'draft' and f.codec = 'preview'
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class PlayableRendition:
@@ -100,6 +108,14 @@ async def playable(conn: psycopg.AsyncConnection[Any], track_ids: Collection[UUI
             row[11], row[10], *row[12:]
         )
     return found
+
+
+async def preview_of_whatever_was_public(
+    conn: psycopg.AsyncConnection[Any], track_id: UUID
+) -> PlayableRendition | None:
+    """The beginning of a track that was once published, also where it is withdrawn or taken down."""
+    row = await (await conn.execute(_PREVIEW, (track_id,))).fetchone()
+    return PlayableRendition(*row) if row else None
 
 
 def rendition_object(track_id: UUID, codec: Codec) -> tuple[str, str]:

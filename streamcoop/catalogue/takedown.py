@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from streamcoop.catalogue import service
@@ -61,6 +61,19 @@ def named(session: Session, subjects: Collection[Subject]) -> dict[Subject, Name
     of_releases = select(Release).where(Release.id.in_(releases)).options(joinedload(Release.artist))
     for release in session.scalars(of_releases):
         found[releases[release.id]] = _named("release", release, release.artist, release.id)
+    return found
+
+
+def tracks_of(session: Session, subjects: Collection[Subject]) -> dict[Subject, list[tuple[UUID, str]]]:
+    """The tracks that each of these is or has, seen or not: id and title, in order."""
+    by_track = {subject.track_id: subject for subject in subjects if subject.track_id}
+    by_release = {subject.release_id: subject for subject in subjects if subject.release_id}
+    found: dict[Subject, list[tuple[UUID, str]]] = {subject: [] for subject in subjects}
+    wanted = select(Track).where(or_(Track.id.in_(by_track), Track.release_id.in_(by_release)))
+    for track in session.scalars(wanted.order_by(Track.position, Track.id)):
+        for subject in (by_track.get(track.id), by_release.get(track.release_id)):
+            if subject:
+                found[subject].append((track.id, track.title))
     return found
 
 

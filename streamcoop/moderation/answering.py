@@ -10,17 +10,19 @@ from sqlalchemy.orm import Session
 from streamcoop.catalogue import takedown
 from streamcoop.catalogue.takedown import Named
 from streamcoop.moderation.models import Decision, Report
-from streamcoop.moderation.schemas import AppealedOut, AppealOut, DecisionOut, ReportOut, SubjectOut
+from streamcoop.moderation.schemas import AppealedOut, AppealOut, DecisionOut, HeardTrack, ReportOut, SubjectOut
 from streamcoop.moderation.service import subject_of
 
 
 def reports(session: Session, rows: Sequence[Report]) -> list[ReportOut]:
     """Reports as operators see them, without whose they are."""
-    named = takedown.named(session, {subject_of(row) for row in rows})
+    subjects = {subject_of(row) for row in rows}
+    named, heard = takedown.named(session, subjects), takedown.tracks_of(session, subjects)
     return [
         ReportOut(
             id=row.id,
             subject=_subject(named[subject_of(row)]),
+            tracks=_heard(heard[subject_of(row)]),
             ground=row.ground,
             text=row.text,
             reported_at=row.reported_at,
@@ -48,10 +50,20 @@ def decisions(session: Session, rows: Sequence[Decision]) -> list[DecisionOut]:
 
 def appealed(session: Session, rows: Sequence[Decision], operator_id: UUID) -> list[AppealedOut]:
     """Takedowns that were appealed against, as this operator sees them."""
+    heard = takedown.tracks_of(session, {subject_of(row) for row in rows})
     return [
-        AppealedOut(**dict(seen), appeal_text=row.appeal_text or "", decided_by_you=row.decided_by == operator_id)
+        AppealedOut(
+            **dict(seen),
+            tracks=_heard(heard[subject_of(row)]),
+            appeal_text=row.appeal_text or "",
+            decided_by_you=row.decided_by == operator_id,
+        )
         for seen, row in zip(decisions(session, rows), rows, strict=True)
     ]
+
+
+def _heard(tracks: Sequence[tuple[UUID, str]]) -> list[HeardTrack]:
+    return [HeardTrack(id=track_id, title=title) for track_id, title in tracks]
 
 
 def _subject(named: Named) -> SubjectOut:

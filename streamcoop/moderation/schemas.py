@@ -59,6 +59,13 @@ class SubjectOut(BaseModel):
     artist: str
 
 
+class HeardTrack(BaseModel):
+    """A track that operators can hear the preview of, also where it is taken down."""
+
+    id: UUID
+    title: str
+
+
 class ReportMade(BaseModel):
     """A report as whoever made it sees it."""
 
@@ -71,6 +78,7 @@ class ReportOut(BaseModel):
 
     id: UUID
     subject: SubjectOut
+    tracks: list[HeardTrack]
     ground: Ground
     text: str
     reported_at: datetime
@@ -100,6 +108,7 @@ class DecisionOut(BaseModel):
 class AppealedOut(DecisionOut):
     """A takedown that an appeal was made against, as operators see it."""
 
+    tracks: list[HeardTrack]
     appeal_text: str
     decided_by_you: bool = Field(description="Then another operator decides the appeal.")
 

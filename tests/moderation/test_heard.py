@@ -9,7 +9,17 @@ import pytest
 
 from streamcoop.demo.client import Person, until
 from streamcoop.embedded.temporary import Service
-from tests.whole_service import operator_of, published_track, second_officer_of, service, somebody
+from tests.whole_service import (
+    READY_S_MAX,
+    draft_of,
+    is_ready,
+    operator_of,
+    piece,
+    published_track,
+    second_officer_of,
+    service,
+    somebody,
+)
 
 __all__ = ["service"]
 
@@ -23,7 +33,7 @@ def owner_of(service: Service, track: str) -> Person:
     operator.post("/api/v1/treasury/topups", top_up)
     opened = listener.post("/api/v1/plays", {"track_id": track, "kind": "buyout"})
     listener.post("/api/v1/plays/record", {"play_token": opened["play_token"], "skip_ahead": True})
-    until(lambda: listener.get("/api/v1/wallet/tracks?owned=true")["items"] or None, "ownership", SETTLED_S_MAX)
+    until(lambda: listener.get("/api/v1/wallet/tracks", owned=True)["items"] or None, "ownership", SETTLED_S_MAX)
     return listener
 
 
@@ -49,9 +59,20 @@ def test_who_owns_it_keeps_it_unless_it_infringes_or_is_unlawful(
     assert listener.http.get(f"/api/v1/tracks/{track}/preview").status_code == 404
     assert opening(owner, track) == (201 if is_kept else 404)
     assert owner.http.get(f"/api/v1/tracks/{track}/original").status_code == (200 if is_kept else 404)
+    # Whoever decides on the appeal hears what it is about.
+    judged = f"/api/v1/moderation/tracks/{track}/preview"
+    assert second.http.get(judged).headers["content-type"] == "audio/mpeg"
+    assert listener.http.get(judged).status_code == 403
     # What she has paid for stands in her wallet all the same.
-    assert len(owner.get("/api/v1/wallet/tracks?owned=true")["items"]) == 1
+    assert len(owner.get("/api/v1/wallet/tracks", owned=True)["items"]) == 1
     artist.post(f"/api/v1/moderation/{decision}/appeal", {"text": "No."})
     second.post(f"/api/v1/moderation/{decision}/appeal/decision", {"outcome": "restored", "reason": "She is right."})
     assert opening(owner, track) == 201
     assert listener.http.get(f"/api/v1/tracks/{track}/preview").status_code == 200
+
+
+def test_operators_hear_no_drafts(service: Service, tmp_path: Path) -> None:
+    artist, operator = somebody(service, "Artist").join(artist=True), operator_of(service)
+    track = str(artist.upload(draft_of(artist), piece(tmp_path))["id"])
+    until(lambda: is_ready(artist, track), "the rendition", READY_S_MAX)
+    assert operator.http.get(f"/api/v1/moderation/tracks/{track}/preview").status_code == 404

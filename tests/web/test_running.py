@@ -99,14 +99,14 @@ def reported(office: Office, about: dict[str, str], text: str) -> Person:
 def test_an_overview_tells_each_what_is_hers_to_do(office: Office) -> None:
     applicant(office)
     operator, treasurer = office.page("operator", "/run"), office.page("treasurer", "/run")
-    applied = len(office.operator.get("/api/v1/members?state=applied&limit=200")["items"])
+    applied = len(office.operator.get("/api/v1/members", state="applied", limit=200)["items"])
     assert re.search(rf"\b{applied} applications? for membership", operator.text)
     assert "Is everything well?" in operator.text
     assert "/run/reports" in {link["href"] for link in operator.every("a")}
     assert "Is everything well?" not in treasurer.text
     places = {link["href"].partition("#")[0] for link in treasurer.every("a") if link["href"].startswith("/run")}
     assert places == {"/run", "/run/cash-desk", "/run/payouts"}
-    unpaid = len(office.treasurer.get("/api/v1/treasury/shares?limit=100")["unpaid"])
+    unpaid = len(office.treasurer.get("/api/v1/treasury/shares", limit=100)["unpaid"])
     assert re.search(rf"\b{unpaid} member shares? to be paid in", treasurer.text)
 
 
@@ -124,7 +124,7 @@ def test_what_was_booked_is_shown_as_the_api_tells_it(office: Office) -> None:
     listener = somebody(office.service, MARKUP).join()
     top_up = {"request_id": str(uuid4()), "listener_email": listener.email, "amount_minor": 1234, "reference": MARKUP}
     office.treasurer.post("/api/v1/treasury/topups", top_up)
-    (entry,) = office.treasurer.get("/api/v1/treasury/entries?limit=1")
+    (entry,) = office.treasurer.get("/api/v1/treasury/entries", limit=1)
     assert (entry["request_id"], entry["kind"], entry["listener_name"]) == (top_up["request_id"], "top-up", MARKUP)
     assert (entry["money_micro"], entry["remark"]) == (12_340_000, MARKUP)
     page = office.page("treasurer", "/run/cash-desk")
@@ -144,7 +144,7 @@ def test_member_shares_are_listed_until_they_are_paid_and_after_a_refusal_until_
     office.operator.post(f"/api/v1/members/{member['id']}/refuse")
     (waiting,) = [
         each
-        for each in office.treasurer.get("/api/v1/treasury/shares?limit=200")["to_refund"]
+        for each in office.treasurer.get("/api/v1/treasury/shares", limit=200)["to_refund"]
         if each["member_id"] == member["id"]
     ]
     assert waiting["amount_minor"] == member["share_minor"]
@@ -161,7 +161,7 @@ def test_a_run_is_listed_and_told_with_its_payouts(office: Office) -> None:
     run = office.treasurer.post("/api/v1/treasury/payout-runs", {"request_id": str(uuid4())})
     assert len(run["payouts"]) == due["payees"]
     assert sum(payout["amount_minor"] for payout in run["payouts"]) == due["amount_minor"]
-    newest = office.treasurer.get("/api/v1/treasury/payout-runs?limit=1")[0]
+    newest = office.treasurer.get("/api/v1/treasury/payout-runs", limit=1)[0]
     assert (newest["id"], newest["planned"]) == (run["id"], due["payees"])
     assert office.treasurer.get(f"/api/v1/treasury/payout-runs/{run['id']}") == run
     assert f"/run/payouts/{run['id']}" in {link["href"] for link in office.page("treasurer", "/run/payouts").every("a")}
@@ -220,7 +220,7 @@ def test_a_takedown_is_told_to_everybody_with_its_reason_and_never_who_reported(
     reporter = reported(office, {"track_id": track}, text)
     page = office.page("operator", "/run/reports")
     assert text in page.text
-    waiting = office.operator.get("/api/v1/moderation/reports?limit=200")
+    waiting = office.operator.get("/api/v1/moderation/reports", limit=200)
     (report,) = [each["id"] for each in waiting if each["subject"]["id"] == track]
     path = f"/moderation/reports/{report}/decision"
     assert forms(page, path)
