@@ -202,16 +202,6 @@ def of_owner(session: Session, owner_id: UUID) -> list[Decision]:
     return list(session.scalars(found.limit(OWN_LISTED_MAX)))
 
 
-def standing(session: Session, subject: Subject) -> Decision | None:
-    """The takedown that stands of something, if any."""
-    found = select(Decision).where(
-        _about(Decision, subject),
-        Decision.outcome == "taken-down",
-        Decision.appeal_outcome.is_distinct_from("restored"),
-    )
-    return session.scalar(found.order_by(Decision.id.desc()).limit(1))
-
-
 # --- Appeals ---
 
 _APPEALED = (Decision.appealed_at.is_not(None), Decision.appeal_outcome.is_(None))

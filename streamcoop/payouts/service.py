@@ -131,11 +131,6 @@ class RunTold:
     states: dict[str, int]
     amount_minor: int
 
-    @property
-    def is_open(self) -> bool:
-        """Whether some of it is still to be sent, confirmed or returned."""
-        return bool({PLANNED, SENT} & self.states.keys())
-
 
 def runs(session: Session, most: int) -> list[RunTold]:
     """The newest runs, the latest first."""
