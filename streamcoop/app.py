@@ -31,6 +31,7 @@ from streamcoop.lingering import Lingering
 from streamcoop.membership import passkey_routes as passkeys
 from streamcoop.membership import register_routes as register
 from streamcoop.membership import routes as membership
+from streamcoop.moderation import routes as moderation
 from streamcoop.operations import routes as operations
 from streamcoop.operations import sampling
 from streamcoop.payouts import routes as payouts
@@ -153,6 +154,7 @@ def create_app() -> FastAPI:
         membership,
         register,
         passkeys,
+        moderation,
         governance,
         books,
         transparency,

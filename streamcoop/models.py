@@ -7,6 +7,7 @@ from streamcoop.erasure import models as erasure
 from streamcoop.governance import models as governance
 from streamcoop.library import models as library
 from streamcoop.membership import models as membership
+from streamcoop.moderation import models as moderation
 from streamcoop.operations import models as operations
 from streamcoop.payouts import models as payouts
 from streamcoop.royalties import models as royalties
@@ -20,6 +21,7 @@ __all__ = [
     "governance",
     "library",
     "membership",
+    "moderation",
     "operations",
     "payouts",
     "royalties",

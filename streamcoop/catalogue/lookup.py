@@ -16,14 +16,25 @@ from streamcoop.adapters.audio import CONTENT_TYPES, Codec
 from streamcoop.catalogue import service, storage
 from streamcoop.catalogue.models import Artist, Release, Track
 
+# A track that was taken down is to others as if its release were withdrawn.
 _PLAYABLE = """
-    select t.id, a.owner_id, r.state, t.duration_ms, t.original, t.filename, t.content_type, t.bytes, t.title, a.name,
+    select t.id, a.owner_id, case when t.taken_down is null or r.state = 'draft' then r.state else 'withdrawn' end,
+           t.duration_ms, t.original, t.filename, t.content_type, t.bytes, t.title, a.name,
            f.codec, f.id, f.object_key, f.content_type, f.size, f.duration_ms, f.header_bytes
       from coop.track t
       join coop.release r on r.id = t.release_id
       join coop.artist a on a.id = t.artist_id
       join coop.rendition f on f.track_id = t.id
      where t.id = any(%s) and t.state = 'ready'
+       and t.taken_down is distinct from 'removed' and r.taken_down is distinct from 'removed'
+"""
+
+_PREVIEW = """
+    select f.id, f.codec, f.object_key, f.content_type, f.size, f.duration_ms, f.header_bytes
+      from coop.track t
+      join coop.release r on r.id = t.release_id
+      join coop.rendition f on f.track_id = t.id
+     where t.id = %s and t.state = 'ready' and r.state <> 'draft' and f.codec = 'preview'
 """
 
 
@@ -42,7 +53,10 @@ class PlayableRendition:
 
 @dataclass(frozen=True, slots=True)
 class Playable:
-    """A track that is ready, and its files by codec. Who may hear it, by `release_state`, is the caller's to decide."""
+    """A track that is ready and was not removed, and its files by codec.
+
+    Who may hear it, by `release_state`, is the caller's to decide.
+    """
 
     track_id: UUID
     artist_owner_id: UUID
@@ -86,7 +100,7 @@ class TrackCard:
 
 
 async def playable(conn: psycopg.AsyncConnection[Any], track_ids: Collection[UUID]) -> dict[UUID, Playable]:
-    """Those of the tracks that are ready, of whatever release, in one round trip."""
+    """Those of the tracks that are ready and not removed, of whatever release, in one round trip."""
     found: dict[UUID, Playable] = {}
     for row in await (await conn.execute(_PLAYABLE, (list(track_ids),))).fetchall():
         members: list[Any] = [*row[:10], {}]
@@ -94,6 +108,14 @@ async def playable(conn: psycopg.AsyncConnection[Any], track_ids: Collection[UUI
             row[11], row[10], *row[12:]
         )
     return found
+
+
+async def preview_of_whatever_was_public(
+    conn: psycopg.AsyncConnection[Any], track_id: UUID
+) -> PlayableRendition | None:
+    """The beginning of a track that was once published, also where it is withdrawn or taken down."""
+    row = await (await conn.execute(_PREVIEW, (track_id,))).fetchone()
+    return PlayableRendition(*row) if row else None
 
 
 def rendition_object(track_id: UUID, codec: Codec) -> tuple[str, str]:
@@ -135,7 +157,7 @@ def cards(session: Session, track_ids: Collection[UUID]) -> dict[UUID, TrackCard
     """These tracks, of whatever release, as lists show them. What may be told to whom is the caller's to decide."""
     found = (
         select(Track.id, Track.title, Artist.id, Artist.name, Artist.owner_id, Release.id, Release.title,
-               Release.artwork, Track.duration_ms, Track.state, Release.state)
+               Release.artwork, Track.duration_ms, Track.state, Release.state, Track.taken_down, Release.taken_down)
         .join(Artist, Artist.id == Track.artist_id)
         .join(Release, Release.id == Track.release_id)
         .where(Track.id.in_(track_ids))
@@ -145,8 +167,8 @@ def cards(session: Session, track_ids: Collection[UUID]) -> dict[UUID, TrackCard
             *row[:7],
             artwork=artwork_path(row[5]) if row[7] else None,
             duration_ms=row[8],
-            is_ready=row[9] == "ready",
-            is_published=row[10] == "published",
+            is_ready=row[9] == "ready" and "removed" not in row[11:13],
+            is_published=row[10] == "published" and row[11] is None,
             is_hidden=row[10] == "draft",
         )
         for row in session.execute(found).all()

@@ -27,6 +27,7 @@ ReleaseKind = Literal["album", "ep", "single"]
 ReleaseState = Literal["draft", "published", "withdrawn"]
 TrackState = Literal["storing", "processing", "ready", "failed"]
 RenditionCodec = Literal["mp3", "opus", "preview"]
+TakenDownAs = Literal["hidden", "removed"]
 
 Instant = TIMESTAMP(timezone=True)
 
@@ -58,7 +59,8 @@ class Artist(Base):
 class Release(Base):
     """An album, EP or single. `published_at` is when it was first published.
 
-    `words` is its title folded; it is found by these and by its artist's.
+    `taken_down` by the co-op's operators: `hidden` as if withdrawn, or `removed` from those who own its tracks too. It
+    cannot be published as long as that stands. `words` is its title folded; it is found by these and by its artist's.
     """
 
     __tablename__ = "release"
@@ -67,6 +69,8 @@ class Release(Base):
         CheckConstraint("kind in ('album', 'ep', 'single')", name="kind_known"),
         CheckConstraint("state in ('draft', 'published', 'withdrawn')", name="state_known"),
         CheckConstraint("state = 'draft' or published_at is not null", name="published_has_date"),
+        CheckConstraint("taken_down in ('hidden', 'removed')", name="taken_down_known"),
+        CheckConstraint("taken_down is null or state = 'withdrawn'", name="taken_down_is_withdrawn"),
         Index("release_artist", "artist_id", "id"),
         Index("release_search", "search", postgresql_using="gin"),
         Index("release_newest", "published_at", "id", postgresql_where="state = 'published'"),
@@ -86,6 +90,7 @@ class Release(Base):
     state: Mapped[ReleaseState] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Instant)
     published_at: Mapped[datetime | None] = mapped_column(Instant)
+    taken_down: Mapped[TakenDownAs | None] = mapped_column(Text)
     words: Mapped[str] = mapped_column(Text)
     search: Mapped[str] = mapped_column(TSVECTOR, _vector_of("words"), deferred=True, deferred_raiseload=True)
 
@@ -111,6 +116,7 @@ class Track(Base):
     storing → processing → ready or failed. While `storing`, the original may or may not be in the object store yet;
     `leased_until` is then when the upload counts as dead. While `processing`, the holder of `lease` renders it until
     `leased_until`, and `due_at` is when the sweeper asks for it (again). `problem` says why it failed.
+    `taken_down` as a release.
     It is found by the words of its title, its release's and its artist's.
     """
 
@@ -123,6 +129,7 @@ class Track(Base):
         CheckConstraint("state <> 'ready' or duration_ms > 0", name="ready_has_duration"),
         CheckConstraint("(state = 'failed') = (problem is not null)", name="failed_has_problem"),
         CheckConstraint("bytes > 0", name="not_empty"),
+        CheckConstraint("taken_down in ('hidden', 'removed')", name="taken_down_known"),
         Index("track_release", "release_id"),
         Index("track_search", "search", postgresql_using="gin"),
         Index("track_unfinished", "due_at", postgresql_where="state in ('storing', 'processing')"),
@@ -138,6 +145,7 @@ class Track(Base):
     state: Mapped[TrackState] = mapped_column(Text)
     problem: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     duration_ms: Mapped[int | None]
+    taken_down: Mapped[TakenDownAs | None] = mapped_column(Text)
 
     original: Mapped[str] = mapped_column(Text)  # object key
     sha256: Mapped[bytes] = mapped_column(LargeBinary)

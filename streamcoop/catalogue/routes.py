@@ -184,7 +184,7 @@ def change_release(release_id: UUID, change: ReleaseChange, owner: Owner, sessio
 
 @router.post(
     "/releases/{release_id}/publish",
-    responses=answers(*_OWNERS, service.NothingToPublish, service.TracksNotReady),
+    responses=answers(*_OWNERS, service.TakenDown, service.NothingToPublish, service.TracksNotReady),
 )
 def publish(release_id: UUID, owner: Owner, session: Transaction, now: Now) -> ReleaseOut:
     """Publish a release whose tracks are ready; also one that was withdrawn. Its list of tracks is then settled."""

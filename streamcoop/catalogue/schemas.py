@@ -11,7 +11,7 @@ from stdnum import isrc
 
 from streamcoop.accounts.schemas import Line, Payload
 from streamcoop.catalogue.lookup import artwork_path
-from streamcoop.catalogue.models import Artist, Release, ReleaseKind, ReleaseState, Track
+from streamcoop.catalogue.models import Artist, Release, ReleaseKind, ReleaseState, TakenDownAs, Track
 from streamcoop.catalogue.search import Page
 
 NAME_LENGTH_MAX = 200
@@ -24,7 +24,8 @@ POSITION_MAX = 9_999
 _LINE_BREAKS = frozenset("\n\r\t")
 
 
-def _no_control_characters_but_breaks(text: str) -> str:
+def no_control_characters_but_breaks(text: str) -> str:
+    """The text as it is. Raises ValueError where it has others."""
     if any((ord(sign) < 0x20 and sign not in _LINE_BREAKS) or sign == "\x7f" for sign in text):
         raise ValueError("control characters are not allowed")
     return _no_lone_surrogates(text)
@@ -36,11 +37,12 @@ def _no_lone_surrogates(text: str) -> str:
     return text
 
 
-def _trimmed(text: str) -> str:
-    trimmed = _no_lone_surrogates(text).strip()
-    if not trimmed:
+def trimmed(text: str) -> str:
+    """What is left without blanks around it. Raises ValueError where that is nothing."""
+    rest = _no_lone_surrogates(text).strip()
+    if not rest:
         raise ValueError("must not be blank")
-    return trimmed
+    return rest
 
 
 def _valid_isrc(text: str) -> str:
@@ -50,10 +52,10 @@ def _valid_isrc(text: str) -> str:
     return compact
 
 
-Name = Annotated[Line, Field(min_length=1, max_length=NAME_LENGTH_MAX), AfterValidator(_trimmed)]
-Title = Annotated[Line, Field(min_length=1, max_length=TITLE_LENGTH_MAX), AfterValidator(_trimmed)]
-Genre = Annotated[Line, Field(min_length=1, max_length=GENRE_LENGTH_MAX), AfterValidator(_trimmed)]
-Bio = Annotated[str, Field(max_length=BIO_LENGTH_MAX), AfterValidator(_no_control_characters_but_breaks)]
+Name = Annotated[Line, Field(min_length=1, max_length=NAME_LENGTH_MAX), AfterValidator(trimmed)]
+Title = Annotated[Line, Field(min_length=1, max_length=TITLE_LENGTH_MAX), AfterValidator(trimmed)]
+Genre = Annotated[Line, Field(min_length=1, max_length=GENRE_LENGTH_MAX), AfterValidator(trimmed)]
+Bio = Annotated[str, Field(max_length=BIO_LENGTH_MAX), AfterValidator(no_control_characters_but_breaks)]
 Isrc = Annotated[Line, Field(max_length=ISRC_LENGTH_MAX, examples=["GBAYE0601498"]), AfterValidator(_valid_isrc)]
 Position = Annotated[int, Field(ge=1, le=POSITION_MAX)]
 
@@ -123,6 +125,7 @@ class ReleaseOut(BaseModel):
     state: ReleaseState
     created_at: datetime
     published_at: datetime | None
+    taken_down: TakenDownAs | None = Field(description="By the co-op's operators. Others do not see it.")
 
 
 class TrackProblem(BaseModel):
@@ -159,6 +162,7 @@ class TrackOut(BaseModel):
     genre: str | None
     duration_ms: int | None = Field(description="Measured once the track is ready; before, as far as the file says.")
     state: Literal["processing", "ready", "failed"]
+    taken_down: TakenDownAs | None = Field(description="By the co-op's operators. Others do not see it.")
     upload: UploadOut | None
 
 
@@ -242,6 +246,7 @@ def release_out(release: Release) -> ReleaseOut:
         state=release.state,
         created_at=release.created_at,
         published_at=release.published_at,
+        taken_down=release.taken_down,
     )
 
 
@@ -259,6 +264,7 @@ def track_out(track: Track, release: Release, viewer_id: UUID | None) -> TrackOu
         duration_ms=track.duration_ms,
         # An upload is not answered before it is stored, so nobody knows the difference.
         state="processing" if track.state == "storing" else track.state,
+        taken_down=track.taken_down,
         upload=_upload_out(track) if release.artist.owner_id == viewer_id else None,
     )
 

@@ -116,7 +116,9 @@ def releases_of(
 def tracks(session: Session, q: str | None, cursor: str | None, limit: int) -> Page[Track]:
     """Tracks of published releases, youngest first. Raises BadCursor."""
     found = select(Track).join(Track.release)
-    found = found.where(Release.state == "published", Track.state == "ready", *_matching(Track, q))
+    found = found.where(
+        Release.state == "published", Track.state == "ready", Track.taken_down.is_(None), *_matching(Track, q)
+    )
     if cursor is not None:
         (id_,) = opened(cursor, UUID)
         found = found.where(Track.id < id_)

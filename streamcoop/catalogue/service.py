@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload, selectinload
 
@@ -48,6 +48,10 @@ class TracksNotReady(DomainError):
     """Some tracks are still being processed or have failed: wait for them or delete them, then publish."""
 
 
+class TakenDown(DomainError):
+    """The co-op has taken this down: it cannot be published unless an appeal restores it."""
+
+
 class NotPublished(DomainError):
     """The release was never published, so it cannot be withdrawn."""
 
@@ -60,6 +64,7 @@ register(
         NothingToPublish: HTTPStatus.CONFLICT,
         TracksNotReady: HTTPStatus.CONFLICT,
         NotPublished: HTTPStatus.CONFLICT,
+        TakenDown: HTTPStatus.CONFLICT,
     }
 )
 
@@ -159,11 +164,13 @@ def own_draft(session: Session, owner_id: UUID, release_id: UUID) -> Release:
 
 
 def release(session: Session, viewer_id: UUID | None, release_id: UUID) -> Release:
-    """A release this viewer may see, loaded with its artist and tracks. Raises NotFound."""
+    """A release this viewer may see, loaded with its artist and its tracks that she may see. Raises NotFound."""
+    hers = Track.artist_id.in_(select(Artist.id).where(Artist.owner_id == viewer_id))
+    shown = selectinload(Release.tracks.and_(or_(Track.taken_down.is_(None), hers)))
     found = session.scalar(
         select(Release)
         .where(Release.id == release_id)
-        .options(joinedload(Release.artist), selectinload(Release.tracks))
+        .options(joinedload(Release.artist), shown)
         .execution_options(populate_existing=True)
     )
     if found is None or not _is_visible(found, viewer_id):
@@ -184,9 +191,11 @@ def change_release(session: Session, owner_id: UUID, release_id: UUID, changes: 
 def publish(session: Session, owner_id: UUID, release_id: UUID, now: datetime) -> Release:
     """Show a release to everybody; again after it was withdrawn. Nothing happens to one that is published.
 
-    Raises NotFound, NothingToPublish, TracksNotReady.
+    Raises NotFound, TakenDown, NothingToPublish, TracksNotReady.
     """
     published = own_release(session, owner_id, release_id)
+    if published.taken_down:
+        raise TakenDown
     states = dict(session.execute(select(Track.id, Track.state).where(Track.release_id == release_id)).all())
     if not states:
         raise NothingToPublish
@@ -212,6 +221,8 @@ def track(session: Session, viewer_id: UUID | None, track_id: UUID) -> Track:
         select(Track).where(Track.id == track_id).options(joinedload(Track.release).joinedload(Release.artist))
     )
     if found is None or not _is_visible(found.release, viewer_id):
+        raise NotFound
+    if found.taken_down and found.release.artist.owner_id != viewer_id:
         raise NotFound
     return found
 

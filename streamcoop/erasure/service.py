@@ -34,6 +34,7 @@ from streamcoop.library import leaving as library
 from streamcoop.membership import service as membership
 from streamcoop.membership import shares
 from streamcoop.membership.models import Member
+from streamcoop.moderation import service as moderation
 from streamcoop.payouts import service as payouts
 from streamcoop.problems import register
 from streamcoop.royalties import leaving as royalties
@@ -189,6 +190,7 @@ def _forget(session: Session, user_id: UUID, now: datetime) -> None:
     royalties.forget(session, user_id)
     library.hide(session, user_id)
     proposing.forget_comments(session, user_id)
+    moderation.forget(session, user_id)
 
 
 # --- Its steps ---

@@ -12,7 +12,14 @@ from ledger.store import terms
 from streamcoop.accounts import service as accounts
 from streamcoop.membership import officers, orders, shares
 from streamcoop.membership.models import Member
-from streamcoop.membership.schemas import ApprovalOut, MemberOut, MembershipOut, OrderOut
+from streamcoop.membership.schemas import (
+    ApprovalOut,
+    MemberOut,
+    MembershipOut,
+    OrderOut,
+    SharesWaiting,
+    ShareWaiting,
+)
 
 
 def own(session: Session, members: Sequence[Member]) -> list[MembershipOut]:
@@ -55,3 +62,27 @@ def of_operator(session: Session, members: Sequence[Member]) -> list[MemberOut]:
         )
         for seen, member in zip(own(session, members), members, strict=True)
     ]
+
+
+def shares_waiting(session: Session, most: int) -> SharesWaiting:
+    """Shares to be paid in and to be paid back, so many of each."""
+    founded = terms.founding(session.connection())
+    unpaid, to_refund = shares.unpaid(session, most), shares.to_refund(session, most)
+    names = accounts.names(session, {member.user_id for member in (*unpaid, *to_refund)})
+    held = shares.held_of(session, {member.id for member in to_refund})
+
+    def told(member: Member, amount_minor: int) -> ShareWaiting:
+        return ShareWaiting(
+            member_id=member.id,
+            name=names[member.user_id],
+            member_class=member.member_class,  # type: ignore[arg-type]  # the table checks it
+            amount_minor=amount_minor,
+            applied_at=member.applied_at,
+            due_at=shares.refund_due_at(founded.constitution, member),
+        )
+
+    return SharesWaiting(
+        currency=founded.currency,
+        unpaid=[told(member, founded.constitution.share_minor) for member in unpaid],
+        to_refund=[told(member, held[member.id] // founded.minor_micro) for member in to_refund],
+    )

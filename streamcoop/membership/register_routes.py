@@ -29,12 +29,14 @@ from streamcoop.membership.schemas import (
     NewApproval,
     ShareBooked,
     ShareBooking,
+    SharesWaiting,
 )
 from streamcoop.problems import answers
 from streamcoop.settings import settings
 
 PAGE_MAX = 200
 DIFFERENCES_MAX = 1_000
+SHARES_MAX = 200
 
 router = APIRouter(prefix="/api/v1", tags=["membership"])
 _PERSONAL = (NotSignedIn, NotPermitted)
@@ -148,6 +150,14 @@ def change_class(member_id: UUID, wanted: ClassWanted, _: Operator, session: Tra
 
 
 # --- The member share ---
+
+
+@router.get("/treasury/shares", responses=answers(*_PERSONAL))
+def shares_waiting(
+    _: Treasurer, session: Transaction, limit: Annotated[int, Query(ge=1, le=SHARES_MAX)] = 50
+) -> SharesWaiting:
+    """Member shares to be paid in and to be paid back, so many of each, the longest waiting first."""
+    return answering.shares_waiting(session, limit)
 
 
 @router.post(

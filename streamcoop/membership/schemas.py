@@ -178,6 +178,25 @@ class ShareBooked(BaseModel):
     repeated: bool
 
 
+class ShareWaiting(BaseModel):
+    """A member share that is to be paid in, or paid back from `due_at` on."""
+
+    member_id: UUID
+    name: str
+    member_class: MemberClass
+    amount_minor: int
+    applied_at: datetime
+    due_at: datetime | None
+
+
+class SharesWaiting(BaseModel):
+    """Member shares that the treasurer has to do with."""
+
+    currency: str
+    unpaid: list[ShareWaiting]
+    to_refund: list[ShareWaiting]
+
+
 class DifferenceOut(BaseModel):
     """Where the contract and the table of members do not agree."""
 

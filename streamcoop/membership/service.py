@@ -139,6 +139,11 @@ def members(session: Session, state: str | None, after: UUID | None, limit: int)
     return list(session.scalars(wanted))
 
 
+def counts(session: Session) -> dict[str, int]:
+    """How many memberships are in each state; one that none is in is left out."""
+    return dict(session.execute(select(Member.state, func.count()).group_by(Member.state)).all())
+
+
 def admit_if_ready(session: Session, member: Member, now: datetime) -> RegisterOrder | None:
     """Have an applicant admitted once two officers have approved and the share is paid. The caller locked the row."""
     approvals = session.scalar(select(func.count()).where(Approval.member_id == member.id)) or 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import Select, Uuid, column, select, table, text
 from sqlalchemy.orm import Session
 
 from ledger import accounts
@@ -50,6 +50,26 @@ def held_of_user_micro(session: Session, user_id: UUID) -> int:
 def is_paid(session: Session, member_id: UUID) -> bool:
     """Whether a membership's share is paid."""
     return held_micro(session, member_id) >= price_micro(session)
+
+
+def unpaid(session: Session, most: int) -> list[Member]:
+    """Applicants whose share is not paid, the earliest first."""
+    paid = _held_at_least(price_micro(session))
+    wanted = select(Member).where(Member.state == APPLIED, Member.id.not_in(paid))
+    return list(session.scalars(wanted.order_by(Member.id).limit(most)))
+
+
+def to_refund(session: Session, most: int) -> list[Member]:
+    """Whose membership has ended and whose share the co-op still holds, the earliest ended first. Not all are due."""
+    wanted = select(Member).where(Member.state.in_(ENDED), Member.id.in_(_held_at_least(1)))
+    return list(session.scalars(wanted.order_by(Member.ended_at, Member.id).limit(most)))
+
+
+def _held_at_least(amount_micro: int) -> Select[tuple[UUID]]:
+    account = table("account", column("owner", Uuid), column("kind"), column("balance_micro"), schema="ledger")
+    return select(account.c.owner).where(
+        account.c.kind == "shares", account.c.balance_micro >= amount_micro, account.c.owner.is_not(None)
+    )
 
 
 def pay(session: Session, member_id: UUID, request_id: UUID, booked_by: UUID, now: datetime) -> Posted:

@@ -14,6 +14,7 @@ from streamcoop.database import Base
 Instant = TIMESTAMP(timezone=True)
 
 PLANNED, SENT, CONFIRMED, RETURNED = "planned", "sent", "confirmed", "returned"
+STATES = (PLANNED, SENT, CONFIRMED, RETURNED)
 
 
 class PayoutDestination(Base):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from streamcoop.accounts import service as accounts
 from streamcoop.accounts.principals import RoyaltyPayee, Treasurer
@@ -14,8 +15,8 @@ from streamcoop.database import Transaction
 from streamcoop.errors import NotFound, NotPermitted, NotSignedIn
 from streamcoop.founded import Founded
 from streamcoop.payouts import service
-from streamcoop.payouts.models import Payout
-from streamcoop.payouts.schemas import Destination, NewRun, PayoutOut, RunOut
+from streamcoop.payouts.models import STATES, Payout, PayoutRun
+from streamcoop.payouts.schemas import Destination, DueOut, NewRun, PayoutOut, RunOut, RunSummary
 from streamcoop.problems import answers
 
 router = APIRouter(prefix="/api/v1", tags=["payouts"])
@@ -58,14 +59,52 @@ def set_destination(wanted: Destination, payee: RoyaltyPayee, session: Transacti
     return wanted
 
 
-@router.post("/treasury/payout-runs", status_code=201, responses=answers(*_PERSONAL))
+@router.post("/treasury/payout-runs", status_code=201, responses=answers(*_PERSONAL, NotFound))
 def plan(new: NewRun, treasurer: Treasurer, session: Transaction, founding: Founded, now: Now) -> RunOut:
     """Plan payouts for all payees who have reached the minimum, or for one alone. Safe to send again with the same
     request id.
     """
-    run = service.plan(session, founding, new.request_id, treasurer.user_id, now, new.payee)
-    payouts = _out(session, founding, service.payouts_of_run(session, run.id))
-    return RunOut(id=run.id, planned_at=run.planned_at, payouts=payouts)
+    payee = accounts.user_by_email(session, new.payee_email).id if new.payee_email else new.payee
+    planned = service.plan(session, founding, new.request_id, treasurer.user_id, now, payee)
+    return _run_out(session, founding, planned)
+
+
+def _run_out(session: Transaction, founding: Founded, found: PayoutRun) -> RunOut:
+    payouts = _out(session, founding, service.payouts_of_run(session, found.id))
+    return RunOut(id=found.id, planned_at=found.planned_at, payouts=payouts)
+
+
+@router.get("/treasury/payout-runs", responses=answers(*_PERSONAL))
+def runs(
+    _: Treasurer,
+    session: Transaction,
+    founding: Founded,
+    limit: Annotated[int, Query(ge=1, le=service.RUNS_LISTED_MAX)] = 20,
+) -> list[RunSummary]:
+    """The newest runs, the latest first."""
+    return [
+        RunSummary(
+            id=told.run.id,
+            planned_at=told.run.planned_at,
+            **{state: told.states.get(state, 0) for state in STATES},
+            amount_minor=told.amount_minor,
+            currency=founding.currency,
+        )
+        for told in service.runs(session, limit)
+    ]
+
+
+@router.get("/treasury/payouts-due", responses=answers(*_PERSONAL))
+def due(_: Treasurer, session: Transaction, founding: Founded, now: Now) -> DueOut:
+    """What a run that is planned now would pay."""
+    waiting = service.due(session, founding, now)
+    return DueOut(payees=waiting.payees, amount_minor=waiting.amount_minor, currency=founding.currency)
+
+
+@router.get("/treasury/payout-runs/{run_id}", responses=answers(*_PERSONAL, NotFound))
+def run(run_id: UUID, _: Treasurer, session: Transaction, founding: Founded) -> RunOut:
+    """A run and its payouts."""
+    return _run_out(session, founding, service.run(session, run_id))
 
 
 @router.get(

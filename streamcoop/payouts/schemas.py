@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, EmailStr, Field
 
 from streamcoop.accounts.schemas import Line, Payload
 
@@ -22,6 +22,7 @@ class NewRun(Payload):
 
     request_id: UUID
     payee: UUID | None = Field(default=None, description="For her alone, and below the minimum too.")
+    payee_email: EmailStr | None = Field(default=None, description="The same, by her e-mail address.")
 
 
 class PayoutOut(BaseModel):
@@ -46,3 +47,24 @@ class RunOut(BaseModel):
     id: UUID
     planned_at: datetime
     payouts: list[PayoutOut]
+
+
+class RunSummary(BaseModel):
+    """A run, how many of its payouts are in each state, and what they add up to."""
+
+    id: UUID
+    planned_at: datetime
+    planned: int
+    sent: int
+    confirmed: int
+    returned: int
+    amount_minor: int
+    currency: str
+
+
+class DueOut(BaseModel):
+    """What a run that is planned now would pay."""
+
+    payees: int
+    amount_minor: int
+    currency: str

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import Row, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -25,6 +28,7 @@ from streamcoop.problems import register
 
 PAYEES_A_RUN_MAX = 1_000
 PAYOUTS_LISTED_MAX = 1_000
+RUNS_LISTED_MAX = 100
 
 
 class PayoutNotSent(DomainError):
@@ -59,6 +63,27 @@ def destination(session: Session, payee: UUID) -> str | None:
     return session.scalar(select(PayoutDestination.destination).where(PayoutDestination.payee == payee))
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a run that is planned now would pay: to how many payees, and in all, in minor units."""
+
+    payees: int
+    amount_minor: int
+
+
+def due(session: Session, founding: Founding, now: datetime) -> Due:
+    """What waits to be planned: whole minor units of all payees from the minimum in force up."""
+    amounts = [row.balance_micro // founding.minor_micro for row in _due(session, founding, now, None)]
+    return Due(len(amounts), sum(amounts))
+
+
+def _due(session: Session, founding: Founding, now: datetime, payee: UUID | None) -> Sequence[Row[Any]]:
+    rules = terms.in_force(session.connection(), founding, founding.calendar.epoch_at(now)).rules
+    minimum_minor = rules.payout_minimum_minor if payee is None else 1
+    about = {"minimum_micro": minimum_minor * founding.minor_micro, "payee": payee, "payees": PAYEES_A_RUN_MAX}
+    return session.execute(_DUE, about).all()
+
+
 def plan(
     session: Session, founding: Founding, run_id: UUID, planned_by: UUID, now: datetime, payee: UUID | None = None
 ) -> PayoutRun:
@@ -71,23 +96,20 @@ def plan(
     session.execute(text("select pg_advisory_xact_lock(hashtext('payout runs'))"))
     if before := session.get(PayoutRun, run_id):
         return before
-    run = PayoutRun(id=run_id, planned_by=planned_by, planned_at=now)
-    session.add(run)
+    planned = PayoutRun(id=run_id, planned_by=planned_by, planned_at=now)
+    session.add(planned)
     session.flush()
-    rules = terms.in_force(session.connection(), founding, founding.calendar.epoch_at(now)).rules
-    minimum_minor = rules.payout_minimum_minor if payee is None else 1
-    about = {"minimum_micro": minimum_minor * founding.minor_micro, "payee": payee, "payees": PAYEES_A_RUN_MAX}
     payouts = [
         Payout(
             id=new_id(),
             run_id=run_id,
-            payee=due.payee,
-            destination=due.destination,
-            amount_minor=due.balance_micro // founding.minor_micro,
+            payee=row.payee,
+            destination=row.destination,
+            amount_minor=row.balance_micro // founding.minor_micro,
             state=PLANNED,
             planned_at=now,
         )
-        for due in session.execute(_DUE, about)
+        for row in _due(session, founding, now, payee)
     ]
     session.add_all(payouts)
     session.flush()
@@ -98,13 +120,52 @@ def plan(
     ]
     if reserves:
         posting.post(session.connection(), uuid5(run_id, "plan"), "payouts-planned", reserves, now)
-    return run
+    return planned
+
+
+@dataclass(frozen=True, slots=True)
+class RunTold:
+    """A run with how many of its payouts are in each state, and what they add up to in minor units."""
+
+    run: PayoutRun
+    states: dict[str, int]
+    amount_minor: int
+
+
+def runs(session: Session, most: int) -> list[RunTold]:
+    """The newest runs, the latest first."""
+    found = list(session.scalars(select(PayoutRun).order_by(PayoutRun.planned_at.desc(), PayoutRun.id).limit(most)))
+    return [_told(run, counted) for run, counted in zip(found, _counted(session, found), strict=True)]
+
+
+def run(session: Session, run_id: UUID) -> PayoutRun:
+    """A run by its id. Raises NotFound."""
+    found = session.get(PayoutRun, run_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def _counted(session: Session, runs: list[PayoutRun]) -> list[dict[str, tuple[int, int]]]:
+    rows = session.execute(
+        select(Payout.run_id, Payout.state, func.count(), func.sum(Payout.amount_minor))
+        .where(Payout.run_id.in_([run.id for run in runs]))
+        .group_by(Payout.run_id, Payout.state)
+    )
+    counted: dict[UUID, dict[str, tuple[int, int]]] = {run.id: {} for run in runs}
+    for run_id, state, count, amount_minor in rows:
+        counted[run_id][state] = count, int(amount_minor)
+    return list(counted.values())
+
+
+def _told(run: PayoutRun, counted: dict[str, tuple[int, int]]) -> RunTold:
+    states = {state: count for state, (count, _) in counted.items()}
+    return RunTold(run, states, sum(amount_minor for _, amount_minor in counted.values()))
 
 
 def payouts_of_run(session: Session, run_id: UUID) -> list[Payout]:
     """A run's payouts. Raises NotFound for an unknown run."""
-    if session.get(PayoutRun, run_id) is None:
-        raise NotFound
+    run(session, run_id)
     return list(session.scalars(select(Payout).where(Payout.run_id == run_id).order_by(Payout.payee)))
 
 

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ValidationError
 
 from ledger.recording import Recorded
 from ledger.store.recording import Outcome
-from streamcoop.accounts.principals import SIGNED_IN_SOMEHOW, Listener, hot_listener
-from streamcoop.catalogue.lookup import playable, rendition_object
+from streamcoop.accounts.principals import SIGNED_IN_SOMEHOW, Listener, Operator, hot_listener
+from streamcoop.catalogue.lookup import playable, preview_of_whatever_was_public, rendition_object
 from streamcoop.catalogue.storage import StorageUnavailable
 from streamcoop.clock import now
 from streamcoop.errors import NotFound, NotPermitted, NotSignedIn
@@ -246,6 +246,23 @@ async def preview(track_id: UUID, request: Request, range_header: RangeHeader = 
         track = service.found_track((await playable(conn, [track_id])).get(track_id), None)
     clip = track.renditions.get("preview")
     if clip is None or track.release_state != "published":
+        raise NotFound
+    return await delivery.whole(request, clip.object_key, clip.size, clip.content_type, range_header)
+
+
+@router.get(
+    "/api/v1/moderation/tracks/{track_id}/preview",
+    response_class=Response,
+    responses=answers(NotSignedIn, NotPermitted, NotFound, RangeNotSatisfiable, StorageUnavailable)
+    | {200: {"content": {"audio/mpeg": {}}, "description": "The preview."}, 206: {"content": {"audio/mpeg": {}}}},
+)
+async def preview_for_operators(
+    track_id: UUID, _: Operator, request: Request, range_header: RangeHeader = None
+) -> Response:
+    """The beginning of a track that was once published, also where it is taken down: what is judged is heard."""
+    async with _desk(request).pool.connection() as conn:
+        clip = await preview_of_whatever_was_public(conn, track_id)
+    if clip is None:
         raise NotFound
     return await delivery.whole(request, clip.object_key, clip.size, clip.content_type, range_header)
 

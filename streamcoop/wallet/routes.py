@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 from uuid import UUID
 
@@ -18,9 +19,10 @@ from streamcoop.errors import NotFound, NotPermitted, NotSignedIn
 from streamcoop.founded import Founded
 from streamcoop.membership import service as membership
 from streamcoop.problems import answers
-from streamcoop.wallet import service, statements
+from streamcoop.wallet import desk, service, statements
 from streamcoop.wallet.schemas import (
     BalanceOut,
+    DeskEntryOut,
     GrantOut,
     Limits,
     NewGrant,
@@ -169,3 +171,19 @@ def grant(new: NewGrant, treasurer: Treasurer, session: Transaction, founding: F
         booked_at=posted.posted_at,
         repeated=posted.repeated,
     )
+
+
+@router.get("/treasury/entries", responses=answers(*_PERSONAL))
+def entries(
+    _: Treasurer,
+    session: Transaction,
+    founding: Founded,
+    limit: Annotated[int, Query(ge=1, le=desk.ENTRIES_MAX)] = 20,
+) -> list[DeskEntryOut]:
+    """What was last booked at the cash desk, the latest first."""
+    found = desk.entries(session.connection(), limit)
+    names = accounts.names(session, {entry.listener_id for entry in found})
+    return [
+        DeskEntryOut(**asdict(entry), listener_name=names.get(entry.listener_id, ""), currency=founding.currency)
+        for entry in found
+    ]

@@ -93,6 +93,21 @@ class GrantOut(BaseModel):
     repeated: bool
 
 
+class DeskEntryOut(BaseModel):
+    """Something that was booked at the cash desk. Whoever has erased her account has no name any more."""
+
+    request_id: UUID
+    kind: Literal["top-up", "grant"]
+    listener_id: UUID
+    listener_name: str
+    credits_micro: int
+    money_micro: int = Field(description="What was paid in; nothing of a grant, which the community fund pays.")
+    currency: str
+    remark: str
+    booked_at: datetime
+    booked_by: UUID | None
+
+
 class TrackProgress(BaseModel):
     """How far a track is from being owned."""
 

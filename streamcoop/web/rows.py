@@ -64,7 +64,7 @@ def of_tracks(
             release.id,
             artwork_path(release.id) if release.artwork else None,
             track.duration_ms,
-            track.state == "ready",
+            track.state == "ready" and "removed" not in (track.taken_down, release.taken_down),
             release.artist.owner_id == viewer.user_id,
             offered[track.id],
         )

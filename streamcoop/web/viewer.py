@@ -32,14 +32,15 @@ class Viewer:
         """Whether her roles let her do this."""
         return self.principal is not None and scope in self.principal.scopes
 
-    def require(self, scope: str) -> Principal:
-        """Whoever looks, as the API knows her. Raises NotSignedIn, which a page answers by asking her to sign in, and
-        NotPermitted.
+    def require(self, *scopes: str) -> Principal:
+        """Whoever looks and has one of these scopes, as the API knows her; without any, whoever is signed in.
+
+        Raises NotSignedIn, which a page answers by asking her to sign in, and NotPermitted.
         """
         if self.principal is None:
             raise NotSignedIn
-        if scope not in self.principal.scopes:
-            raise NotPermitted(scope=scope)
+        if scopes and not self.principal.scopes & set(scopes):
+            raise NotPermitted(scope=" or ".join(scopes))
         return self.principal
 
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -30,6 +30,7 @@ from streamcoop.database import with_driver
 from streamcoop.demo.client import Json, Person, until
 from streamcoop.embedded.plan import source_root
 from streamcoop.embedded.temporary import Service, running_service
+from streamcoop.models import moderation
 from streamcoop.settings import PREFIX
 from streamcoop.witness import service as witness
 from tests.membership.authenticator import Authenticator
@@ -238,6 +239,8 @@ def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
         common["origin_hash"] = sha256(WITNESSED_LOG.name.encode()).hexdigest()
         with engine_of(service) as engine, DatabaseSession(engine) as session, session.begin():
             witness.add_log(session, str(WITNESSED_LOG.verifier), datetime.now(UTC))
+            for owner in owners:
+                owner.things["decision_id"] = a_dismissal(session, operator, owner)
         for role, owner in zip(ROLES, of_role, strict=True):
             operator.put(f"/api/v1/users/{owner.id}/roles", {"roles": [role]})
         clients: list[httpx.Client] = []
@@ -250,6 +253,22 @@ def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
             *(owner.person.http for owner in owners),
         ]:
             client.close()
+
+
+def a_dismissal(session: DatabaseSession, operator: Person, owner: Owner) -> str:
+    """A decision about her draft, which nobody could have reported: against it there is nothing to be done."""
+    made = moderation.Decision(
+        id=uuid4(),
+        release_id=UUID(owner.things["release_id"]),
+        outcome="dismissed",
+        ground="other",
+        reason="It is hers.",
+        was_published=False,
+        decided_by=UUID(_user(operator)),
+        decided_at=datetime.now(UTC),
+    )
+    session.add(made)
+    return str(made.id)
 
 
 @contextmanager
@@ -303,6 +322,13 @@ def a_hold(realm: Realm) -> str:
     return str(realm.operator.post("/api/v1/holds", held)["id"])
 
 
+def a_report(realm: Realm) -> str:
+    """One that waits for an answer."""
+    about = {"release_id": realm.common["published_release"], "ground": "other"}
+    realm.bystander.http.post("/api/v1/moderation/reports", json=about)
+    return str(realm.operator.get("/api/v1/moderation/reports")[0]["id"])
+
+
 def things_of(realm: Realm, caller: Caller, owner: Owner, row: Row) -> dict[str, str]:
     """What stands for each parameter of the path."""
     things = realm.common | owner.things
@@ -312,6 +338,8 @@ def things_of(realm: Realm, caller: Caller, owner: Owner, row: Row) -> dict[str,
         things["play_token"] = play_token(realm, caller if owner is caller.owner else realm.session(owner))
     if "{hold_id}" in row.path:
         things["hold_id"] = a_hold(realm)
+    if "{report_id}" in row.path:
+        things["report_id"] = a_report(realm)
     if "{playlist_id}" in row.path:
         things |= a_playlist(realm, owner)
     if "{token_id}" in row.path:
@@ -392,6 +420,17 @@ def bodies(realm: Realm, caller: Caller, things: dict[str, str]) -> dict[Route, 
         ("POST", f"{api}/members/{{member_id}}/class"): {"member_class": "worker"},
         ("POST", f"{api}/members/{{member_id}}/share"): {"request_id": str(uuid4())},
         ("POST", f"{api}/members/{{member_id}}/share/refund"): {"request_id": str(uuid4())},
+        ("POST", f"{api}/moderation/reports"): {
+            "track_id": things.get("playable", realm.common["published_track"]),
+            "ground": "other",
+        },
+        ("POST", f"{api}/moderation/reports/{{report_id}}/decision"): {
+            "outcome": "dismissed",
+            "ground": "other",
+            "reason": "It is hers.",
+        },
+        ("POST", f"{api}/moderation/{{decision_id}}/appeal"): {"text": "It is mine."},
+        ("POST", f"{api}/moderation/{{decision_id}}/appeal/decision"): {"outcome": "upheld", "reason": "It is not."},
         ("POST", f"{api}/ballots"): A_BALLOT | {"parameters": ["motion"]},
         ("POST", f"{api}/ballots/{{ballot_id}}/comments"): {"text": "Why?"},
         ("POST", f"{api}/ballots/{{ballot_id}}/votes/draft"): {"values": A_VOTE},

@@ -184,3 +184,33 @@ def test_runs_and_confirmations_at_the_same_time_pay_once(database: Database, fo
     # The royalty above had no lines: nothing else may disagree.
     wrong = {finding.check for finding in findings(database.engine)}
     assert wrong <= {"payees were credited what their lines say"}
+
+
+def test_what_is_due_is_what_a_run_then_plans(session: Session, founding: Founding) -> None:
+    a_payee(session, 12_345_678)
+    a_payee(session, 20_000_000)
+    a_payee(session, MINIMUM_MINOR * MINOR_MICRO - 1)
+
+    due = service.due(session, founding, NOW)
+    planned = plan(session, founding)
+
+    assert due == service.Due(len(planned), sum(payout.amount_minor for payout in planned)) == service.Due(2, 3_234)
+    assert service.due(session, founding, NOW) == service.Due(0, 0)
+
+
+def test_runs_are_told_latest_first_with_what_became_of_their_payouts(session: Session, founding: Founding) -> None:
+    a_payee(session, 20_000_000)
+    a_payee(session, 30_000_000)
+    first = plan(session, founding)
+    service.mark_sent(session, first[0].run_id, NOW)
+    service.confirm(session, founding, first[0].id, NOW)
+    empty = service.plan(session, founding, uuid4(), TREASURER, NOW + timedelta(hours=1))
+
+    told = service.runs(session, 10)
+
+    assert [each.run.id for each in told] == [empty.id, first[0].run_id]
+    assert [each.states for each in told] == [{}, {"confirmed": 1, "sent": 1}]
+    assert [each.amount_minor for each in told] == [0, 5_000]
+    assert [each.run.id for each in service.runs(session, 1)] == [empty.id]
+    with pytest.raises(NotFound):
+        service.run(session, uuid4())

@@ -41,6 +41,7 @@ from streamcoop.database import _engine, engine, transaction
 from streamcoop.erasure import routes as erasure
 from streamcoop.founded import founded as founded_once
 from streamcoop.library import routes as library
+from streamcoop.moderation import routes as moderation
 from streamcoop.royalties import routes as royalties
 from streamcoop.royalties.service import close_epoch
 from streamcoop.settings import settings
@@ -273,7 +274,7 @@ def _serving(app: FastAPI) -> Iterator[Client]:
 def _app(standing: Clock) -> FastAPI:
     app = FastAPI()
     problems.install(app)
-    for feature in (accounts, catalogue, certificates, erasure, library, royalties, transparency, wallet):
+    for feature in (accounts, catalogue, certificates, erasure, library, moderation, royalties, transparency, wallet):
         app.include_router(feature.router)
     app.state.objects = open_store(settings())
     app.state.principals = _NobodyIsRemembered()

@@ -22,7 +22,6 @@ from streamcoop.embedded.temporary import Service
 from tests.membership.authenticator import Authenticator
 from tests.web.test_pages import MARKUP, Page, read
 from tests.whole_service import (
-    PASSWORD,
     a_passkey,
     admit,
     operator_of,
@@ -44,7 +43,7 @@ def browser_of(service: Service, person: Person | None) -> Iterator[httpx.Client
     headers = {"Accept": "text/html", "Accept-Language": "en"}
     with httpx.Client(base_url=service.address, headers=headers, trust_env=False, timeout=30) as client:
         if person is not None:
-            account = {"email": person.email, "password": PASSWORD}
+            account = {"email": person.email, "password": person.password}
             client.cookies.set(COOKIE, client.post("/api/v1/session", json=account).json()["session"])
         yield client
 

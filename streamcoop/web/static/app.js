@@ -22,6 +22,7 @@ function arrived() {
   restoreForms();
   if (document.querySelector('[data-room="proof"]')) import("./checking.js").then((room) => room.arrive());
   if (document.querySelector('[data-room="decide"]')) import("./decide.js").then((room) => room.arrive());
+  if (document.querySelector('[data-room="run"]')) import("./run.js");
 }
 
 document.addEventListener("htmx:after:swap", () => {

@@ -1,6 +1,6 @@
 // Forms that act through the API: <form data-api="POST /api/v1/…">. Each field is a member of the JSON that is sent,
-// `data-as` tells of what kind (number, boolean, lines, json); one that is empty is left out. Of checkboxes that are
-// `each`, those that are ticked make a list.
+// `data-as` tells of what kind (number, boolean, lines, json, micro, minor: money in its minor unit, id: of an address);
+// one that is empty is left out. Of checkboxes that are `each`, those that are ticked make a list.
 //
 // What the API refuses is shown where it belongs, and nothing that was typed is lost: what is in a form is kept for as
 // long as the browser's tab is there, also through a session that ended in the middle of it.
@@ -13,6 +13,8 @@ const KEPT = "form ";
 const UNKEPT = new Set(["password", "file", "hidden"]);
 const KINDS = {
   micro: (field) => Math.round(Number(field.value) * 1e6),
+  minor: (field) => Math.round(Number(field.value) * 10 ** Number(field.dataset.digits)),
+  id: (field) => field.value.match(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/i)?.[0] ?? field.value,
   number: (field) => Number(field.value),
   boolean: (field) => field.checked,
   lines: (field) => field.value.split("\n").map((line) => line.trim()).filter(Boolean),
@@ -68,14 +70,15 @@ document.addEventListener("submit", async (event) => {
 /** What follows: `data-then` is `sign-in`, `reload`, `reset` or an address, in which `{id}` is a member of the answer. */
 async function after(form, values, answer) {
   const then = form.dataset.then ?? "reload";
+  const said = answer?.repeated ? word("repeated") : (form.dataset.said ?? word("saved"));
   if (then === "sign-in") {
     await call("POST", "/api/v1/session", { email: values.email, password: values.password });
     location.assign(form.dataset.next || "/");
   } else if (then === "reset") {
     form.reset();
-    toast(form.dataset.said ?? word("saved"));
+    toast(said);
   } else if (then === "reload") {
-    await reload(form.dataset.said ?? word("saved"));
+    await reload(said);
   } else if (then !== "nothing") {
     location.assign(then.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(answer[name])));
   }
@@ -106,7 +109,8 @@ export function show(form, problem) {
     link.href = `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
     said.append(link);
   } else {
-    said.textContent = problem.type === "malformed" ? word("check_fields") : problem.message;
+    const nobody = problem.type === "not-found" && form.dataset.notFound;
+    said.textContent = nobody || (problem.type === "malformed" ? word("check_fields") : problem.message);
   }
   form.prepend(said);
   const errors = problem.facts?.errors ?? (problem.facts?.field ? [{ field: problem.facts.field, message: problem.message }] : []);
@@ -124,7 +128,8 @@ export function show(form, problem) {
 
 // --- Nothing that was typed is lost ---
 
-const keyOf = (form) => `${KEPT}${location.pathname} ${form.dataset.api}`;
+/** Of several forms that ask the same of the API, each has an id. */
+const keyOf = (form) => `${KEPT}${location.pathname} ${form.id || form.dataset.api}`;
 
 function keep(form) {
   const kept = {};

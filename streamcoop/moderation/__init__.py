@@ -1,0 +1,1 @@
+"""Moderation: music that is reported, what operators decide on it in the open, and one appeal, decided by another."""
