@@ -7,7 +7,7 @@ money are told exactly, as statements tell them, for royalties are to be recompu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -160,11 +160,7 @@ def epochs(session: Session, founding: Founding, owner: UUID, now: datetime, mos
     ]
 
 
-def days_of(told: Dashboard, now: datetime) -> list[date]:
-    """The days of an epoch as far as it has come, in UTC."""
-    first = told.starts_at.date().toordinal()
-    last = min(told.ends_at, now).date().toordinal()
-    # An epoch that ends at midnight does not reach into the day that begins there.
-    if told.ends_at <= now and told.ends_at.time() == told.ends_at.min.time() and last > first:
-        last -= 1
-    return [date.fromordinal(each) for each in range(first, last + 1)]
+def days_of(told: Dashboard) -> list[date]:
+    """The days of an epoch, in UTC."""
+    last = (told.ends_at - timedelta(microseconds=1)).date().toordinal()
+    return [date.fromordinal(each) for each in range(told.starts_at.date().toordinal(), last + 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -57,12 +58,42 @@ _PARTS = text("""
      group by part, key order by part, key
 """)
 
+_CLOSED = text("""
+    select c.closed_in as epoch,
+           coalesce(sum(l.amount_micro) filter (where l.payee = :payee and not held.still), 0) as royalty_micro,
+           coalesce(sum(l.amount_micro) filter (where l.payee = :payee and held.still), 0) as held_micro
+      from ledger.royalty_line l
+      join ledger.track_close c on c.id = l.track_close_id
+      left join ledger.royalty_release r on r.royalty_line_id = l.id
+     cross join lateral (select l.held_because is not null and r.released_at is null as still) as held
+     where l.payee = :payee or c.track_id = any(:tracks)
+     group by c.closed_in order by c.closed_in desc limit :epochs
+""")
 
 _NEWEST_CLOSED = text("""
     select e.epoch from ledger.epoch_close e
      where e.closed_at is not null and exists (select from ledger.track_close c where c.closed_in = e.epoch)
      order by e.epoch desc limit 1
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedEpoch:
+    """A close that has something on an artist's statement: what she was credited in it, and what of hers is held."""
+
+    epoch: int
+    label: str
+    royalty_micro: int
+    held_micro: int
+
+
+def closed(session: Session, founding: Founding, artist: UUID) -> list[ClosedEpoch]:
+    """The epochs an artist has a statement of, the newest first: at most EPOCHS_MAX."""
+    about = {"payee": artist, "tracks": list(lookup.tracks_of_owner(session, artist)), "epochs": EPOCHS_MAX}
+    return [
+        ClosedEpoch(row.epoch, founding.calendar.label(row.epoch), int(row.royalty_micro), int(row.held_micro))
+        for row in session.connection().execute(_CLOSED, about)
+    ]
 
 
 def statement(session: Session, founding: Founding, artist: UUID, epoch: int | None) -> RoyaltyStatement:

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from streamcoop.web import account, assets, deciding, entering, installed, library, listening, proving, wallet
+from streamcoop.web import (
+    account,
+    assets,
+    deciding,
+    earning,
+    entering,
+    installed,
+    library,
+    listening,
+    making,
+    proving,
+    wallet,
+)
 
 router = APIRouter()
-for room in (assets, installed, entering, listening, library, wallet, deciding, proving, account):
+for room in (assets, installed, entering, listening, library, wallet, making, earning, deciding, proving, account):
     router.include_router(room.router)
