@@ -76,16 +76,23 @@ function done(item, track, notes) {
 
 function failed(item, problem) {
   const said = [problem.message, problem.facts?.detail].filter((text, at, all) => text && all.indexOf(text) === at).join(" ");
+  if (problem.status === 401) return change(item, { state: "broken", said: word("upload_session") });
   if (!BROKEN.has(problem.status)) return change(item, { state: "refused", said });
+  // Without a network there is nothing to try; `online` goes on from here.
+  if (!navigator.onLine) return change(item, { state: "again", tries: item.tries - 1 });
   if (item.tries >= TRIES_MAX) return change(item, { state: "broken", said: word("upload_broken", { tries: TRIES_MAX }) });
   const wait = Math.max(AGAIN_MS[item.tries - 1], 1_000 * (problem.facts?.retry_after_s ?? 0));
-  change(item, { state: "again", said });
-  setTimeout(() => {
-    if (item.state !== "again") return;
-    change(item, { state: "waiting" });
-    next();
-  }, wait);
+  change(item, { state: "again" });
+  setTimeout(() => again(item), wait);
 }
+
+function again(item) {
+  if (item.state !== "again") return;
+  change(item, { state: "waiting" });
+  next();
+}
+
+addEventListener("online", () => queue.forEach(again));
 
 function forget(item) {
   item.state = "forgotten";
@@ -151,7 +158,7 @@ function draw(item) {
   bar.hidden = !["waiting", "sending", "looked", "again"].includes(item.state);
   bar.value = item.state === "again" ? 0 : item.sent;
   const part = item.file.size ? Math.floor((100 * item.sent) / item.file.size) : 0;
-  said.textContent = { waiting: word("upload_waiting"), sending: `${part} %`, looked: word("upload_looked"), again: `${item.said} ${word("upload_again")}`, done: [word("upload_done"), ...item.notes].join(" · ") }[item.state] ?? item.said;
+  said.textContent = { waiting: word("upload_waiting"), sending: `${part} %`, looked: word("upload_looked"), again: word("upload_again"), done: [word("upload_done"), ...item.notes].join(" · ") }[item.state] ?? item.said;
   again.hidden = item.state !== "broken";
   away.textContent = UNDER_WAY.has(item.state) ? word("upload_stop") : word("upload_away");
 }
