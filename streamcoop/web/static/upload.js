@@ -1,7 +1,7 @@
 // Files on their way to a release. The queue belongs to the app and not to a page: it goes on while one browses, and is
 // shown again where the release is. What breaks on the way is sent again from its beginning, a few times by itself.
 
-import { Problem } from "./api.js";
+import { call, Problem } from "./api.js";
 import { toast } from "./toasts.js";
 import { word } from "./words.js";
 
@@ -12,18 +12,21 @@ const AGAIN_MS = [1_000, 4_000, 15_000, 30_000];
 // Without a byte that goes out; and from the last byte to the answer, in which the file is looked at and stored.
 const SILENCE_MS_MAX = 90_000;
 const ANSWER_MS_MAX = 300_000;
+const PLACE_MAX = 9_999;
 const BROKEN = new Set([0, 408, 425, 429, 500, 502, 503, 504]);
 
-/** Each: file, release, title, state, sent, said, notes, tries, shown (its row on the page), and how to stop it. */
+/** Each: file, release, title, its place there, state, sent, said, notes, tries, its row on the page, how to stop it. */
 const queue = [];
 const UNDER_WAY = new Set(["waiting", "sending", "looked", "again"]);
 
 export const isUploading = () => queue.some((item) => UNDER_WAY.has(item.state));
 
-/** Send files to a release, in this order, after what is on its way already. */
-export function enqueue(release, title, files) {
+/** Send files to a release, in this order, after what is on its way already, and after the `last` track that is there. */
+export function enqueue(release, title, files, last) {
+  let place = Math.max(last, ...queue.filter((item) => item.release === release).map((item) => item.place));
   for (const file of files) {
-    const item = { file, release, title, state: "waiting", sent: 0, said: "", notes: [], tries: 0, stop: null };
+    place += 1;
+    const item = { file, release, title, place, state: "waiting", sent: 0, said: "", notes: [], tries: 0, stop: null };
     queue.push(item);
     draw(item);
   }
@@ -54,6 +57,7 @@ async function send(item) {
       started: (stop) => (item.stop = stop),
       progress: (sent) => change(item, sent < item.file.size ? { sent } : { sent, state: "looked" }),
     });
+    await setPlace(item, track);
     done(item, track.id, track.notes);
   } catch (problem) {
     // The answer to an earlier try may have been lost: then the file is here.
@@ -62,6 +66,12 @@ async function send(item) {
     else failed(item, problem);
   }
   next();
+}
+
+/** A file that does not say where it belongs stands where it was chosen, whichever came first. */
+async function setPlace(item, track) {
+  if (track.upload.tags.track || track.position === item.place || item.place > PLACE_MAX) return;
+  await call("PATCH", `/api/v1/tracks/${track.id}`, { position: item.place }).catch(() => {});
 }
 
 function done(item, track, notes) {

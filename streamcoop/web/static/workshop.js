@@ -34,7 +34,8 @@ function take(files) {
   const pictures = sorted.filter((file) => PICTURE.test(file.name));
   const large = music.filter((file) => file.size > Number(bytesMax));
   if (large.length) toast(word("upload_large", { names: large.map((file) => file.name).join(", ") }));
-  enqueue(release, title, music.filter((file) => !large.includes(file)));
+  const places = [...document.querySelectorAll('#tags [name="position"]')].map((field) => Number(field.value) || 0);
+  enqueue(release, title, music.filter((file) => !large.includes(file)), Math.max(0, ...places));
   if (pictures.length && !document.querySelector("#artwork img")) setPicture(pictures.find((file) => /cover|front|folder/i.test(file.name)) ?? pictures[0]);
   const others = sorted.length - music.length - pictures.length;
   if (others || !sorted.length) toast(word(sorted.length ? "upload_left_out" : "upload_nothing", { others }));
