@@ -89,9 +89,10 @@ async function visit(address) {
   // At home another may look at all of it, the frame as well.
   if (address === "/") return location.assign(address);
   const { default: htmx } = await import("./vendor/htmx/htmx.esm.min.js");
-  const arriving = htmx.ajax("GET", address, { target: "#main", select: "#main", swap: "outerHTML show:window:top" });
+  const arriving = htmx.ajax("GET", address, { target: "#main", select: "#main", swap: "outerHTML" });
   history.pushState({ htmx: true }, "", address);
   await arriving;
+  scrollTo(0, 0);
 }
 
 /** The page as it is now, and what has come about. */

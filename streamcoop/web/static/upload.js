@@ -19,7 +19,8 @@ const BROKEN = new Set([0, 408, 425, 429, 500, 502, 503, 504]);
 const queue = [];
 const UNDER_WAY = new Set(["waiting", "sending", "looked", "again"]);
 
-export const isUploading = () => queue.some((item) => UNDER_WAY.has(item.state));
+/** Whether anything is on its way: to a release, or at all. */
+export const isUploading = (release) => queue.some((item) => UNDER_WAY.has(item.state) && (!release || item.release === release));
 
 /** Send files to a release, in this order, after what is on its way already, and after the `last` track that is there. */
 export function enqueue(release, title, files, last) {
@@ -79,18 +80,26 @@ function done(item, track, notes) {
   // What there is nothing to say about stands among the tracks from now on.
   if (!notes.length) item.shown?.remove();
   document.dispatchEvent(new CustomEvent("upload:done", { detail: { release: item.release, track } }));
-  if (!list(item.release) && !queue.some((other) => other.release === item.release && UNDER_WAY.has(other.state))) {
-    toast(word("upload_all", { title: item.title }), { action: word("to_proof"), href: `/make/releases/${item.release}` });
-  }
+  if (!isUploading(item.release)) tellElsewhere(item, word("upload_all", { title: item.title }));
+}
+
+/** On pages other than the release's own. */
+function tellElsewhere(item, said) {
+  if (!list(item.release)) toast(said, { action: word("to_proof"), href: `/make/releases/${item.release}` });
+}
+
+function endBadly(item, state, said) {
+  change(item, { state, said });
+  tellElsewhere(item, `${item.file.name}: ${said}`);
 }
 
 function failed(item, problem) {
   const said = [problem.message, problem.facts?.detail].filter((text, at, all) => text && all.indexOf(text) === at).join(" ");
-  if (problem.status === 401) return change(item, { state: "broken", said: word("upload_session") });
-  if (!BROKEN.has(problem.status)) return change(item, { state: "refused", said });
+  if (problem.status === 401) return endBadly(item, "broken", word("upload_session"));
+  if (!BROKEN.has(problem.status)) return endBadly(item, "refused", said);
   // Without a network there is nothing to try; `online` goes on from here.
   if (!navigator.onLine) return change(item, { state: "again", tries: item.tries - 1 });
-  if (item.tries >= TRIES_MAX) return change(item, { state: "broken", said: word("upload_broken", { tries: TRIES_MAX }) });
+  if (item.tries >= TRIES_MAX) return endBadly(item, "broken", word("upload_broken", { tries: TRIES_MAX }));
   const wait = Math.max(AGAIN_MS[item.tries - 1], 1_000 * (problem.facts?.retry_after_s ?? 0));
   change(item, { state: "again" });
   setTimeout(() => again(item), wait);

@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { clear, show, valuesOf } from "./forms.js";
 import { toast } from "./toasts.js";
-import { arrive as showUploads, enqueue, put } from "./upload.js";
+import { arrive as showUploads, enqueue, isUploading, put } from "./upload.js";
 import htmx from "./vendor/htmx/htmx.esm.min.js";
 import { word } from "./words.js";
 
@@ -149,6 +149,18 @@ const invalid = (form) => [...form.elements].filter((field) => !field.validity.v
 document.addEventListener("submit", (event) => {
   if (event.target.dataset.row) event.preventDefault();
 });
+
+// What is on its way when a release is published would come too late for it.
+document.addEventListener(
+  "submit",
+  (event) => {
+    if (!event.target.dataset.api?.endsWith("/publish") || !isUploading(workshop()?.dataset.release)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    toast(word("upload_first"));
+  },
+  { capture: true },
+);
 
 // --- Tracks that come, and become ready ---
 
