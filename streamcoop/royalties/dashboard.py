@@ -1,7 +1,8 @@
 """What an artist's tracks brought in an epoch, while it runs and afterwards: by day, track, and step of the curve.
 
-Who they are who played is nobody's business: of fewer than LISTENERS_TOLD_MIN no number of people is told. Plays and
-money are told exactly, as statements tell them, for royalties are to be recomputed from them.
+Who they are who played is nobody's business: of fewer than LISTENERS_TOLD_MIN no number of people is told, and neither
+are their days and steps. Plays and money of a track are told exactly, as statements tell them, for royalties are to be
+recomputed from them.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ _BY_DAY = text("""
            sum(price_micro) as collected_micro
       from ledger.play
      where track_id = any(:tracks) and epoch = :epoch
-     group by day order by day
+     group by day having count(distinct listener_id) >= :told_min
+     order by day
 """)
 
 _BY_STEP = text("""

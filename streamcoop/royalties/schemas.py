@@ -163,7 +163,7 @@ class DashboardTrack(DashboardFigures):
 
 
 class DashboardDay(BaseModel):
-    """What was recorded on a day (UTC). Days without anything are left out."""
+    """What was recorded on a day (UTC). Days on which fewer than five listeners paid are left out."""
 
     day: date
     plays: int

@@ -70,6 +70,15 @@ _CLOSED = text("""
      group by c.closed_in order by c.closed_in desc limit :epochs
 """)
 
+_DEDUCTIONS = text("""
+    select d.key, sum(cast(d.value as bigint)) as micro
+      from ledger.track_close c
+      join ledger.royalty_line l on l.track_close_id = c.id and l.payee = :payee
+     cross join lateral jsonb_each_text(c.deductions) d
+     where c.closed_in = :epoch
+     group by d.key order by d.key
+""")
+
 _NEWEST_CLOSED = text("""
     select e.epoch from ledger.epoch_close e
      where e.closed_at is not null and exists (select from ledger.track_close c where c.closed_in = e.epoch)
@@ -117,6 +126,12 @@ def statement(session: Session, founding: Founding, artist: UUID, epoch: int | N
         held_micro=sum(line.royalty_micro for line in mine if _still_held(line)),
         balance_micro=posting.balance_micro(conn, chart.royalty(artist)),
     )
+
+
+def deductions(session: Session, payee: UUID, epoch: int) -> dict[str, int]:
+    """What went off the gross of the tracks that a payee has lines of in a close, by what for, in money micro-units."""
+    rows = session.connection().execute(_DEDUCTIONS, {"payee": payee, "epoch": epoch})
+    return {row.key: int(row.micro) for row in rows}
 
 
 def _still_held(line: RoyaltyLineOut) -> bool:

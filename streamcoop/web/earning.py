@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated
 
@@ -11,6 +11,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from ledger import accounts as chart
 from ledger.epochs import Calendar
+from ledger.rates import FEES, LICENSING, VAT
 from ledger.store import posting, terms
 from streamcoop.clock import Now
 from streamcoop.database import Transaction
@@ -63,6 +64,7 @@ def earnings(
         day_bars=plots.bars(("paid",), [[each.collected_money_micro if each else 0] for _, each in days], 0.2),
         steps=steps,
         step_bars=plots.bars(("plays",), [[each.plays if each else 0] for _, each in steps], 0.16),
+        paid_bars=plots.bars(("paid",), [[each.collected_money_micro if each else 0] for _, each in steps], 0.16),
         tracks=told.tracks[:TRACKS_SHOWN],
         told_min=dashboard.LISTENERS_TOLD_MIN,
     )
@@ -129,8 +131,17 @@ def statement(
         mine=mine,
         others=[line for line in told.lines if line.payee != payee],
         steps=steps,
+        went_off=_by_kind(statements.deductions(session, payee, epoch)),
         widths=[plots.place(each, 0, steps.gross_micro) if steps.gross_micro else 0 for each in left],
     )
+
+
+def _by_kind(deductions: Mapping[str, int]) -> dict[str, int]:
+    """What went off as people know it: of all licences together, and nothing that is nothing."""
+    kinds = {VAT: 0, FEES: 0, LICENSING: 0}
+    for name, micro in deductions.items():
+        kinds[LICENSING if name.startswith(LICENSING) else name] += micro
+    return {kind: micro for kind, micro in kinds.items() if micro}
 
 
 def _added_up(lines: Sequence[RoyaltyLineOut]) -> Way:

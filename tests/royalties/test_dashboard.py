@@ -49,12 +49,13 @@ def test_of_fewer_than_five_people_no_number_is_told(label: Label, ana: Person) 
         label.play(label.listener(), track, 9)
     shown = told(label, ana)
     assert shown["plays"] == 9 * 4
-    assert shown["steps"] == []
+    assert (shown["steps"], shown["days"]) == ([], [])
     for figures in (shown, shown["tracks"][0]):
         assert (figures["listeners"], figures["new_owners"]) == (None, None)
     label.play(label.listener(), track, 8)
     shown = told(label, ana)
     assert (shown["listeners"], shown["new_owners"]) == (5, None), "the fifth does not own it yet"
+    assert [day["plays"] for day in shown["days"]] == [9 * 4 + 8]
     assert [(step["ordinal"], step["plays"]) for step in shown["steps"]] == [(step, 5) for step in range(1, 9)]
     assert [step["collected_money_micro"] for step in shown["steps"]] == [5 * 2_000 << step for step in range(8)]
 

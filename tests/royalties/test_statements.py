@@ -84,6 +84,18 @@ def test_the_list_of_statements_adds_up_to_them(label: Label, ana: Person, ben: 
             assert (each.royalty_micro, each.held_micro) == (told["royalty_micro"], told["held_micro"])
 
 
+def test_what_went_off_is_told_by_what_for(label: Label, ana: Person, ben: Person) -> None:
+    tracks = [label.track(ana), label.track(ana, "Other")]
+    label.split_in_force(ana, tracks[0], {ana: 4_000, ben: 6_000}, consented=True)
+    for track in tracks:
+        label.play(label.listener(), track, 6)
+    label.close()
+    for person in (ana, ben):
+        with transaction() as session:
+            by_kind = statements.deductions(session, person.user_id, EPOCH)
+        assert sum(by_kind.values()) == sum(line["deductions_micro"] for line in label.lines(person))
+
+
 def test_the_table_says_what_the_statement_says(label: Label, ana: Person, ben: Person) -> None:
     track = label.track(ana)
     label.split_in_force(ana, track, {ana: 5_000, ben: 5_000}, consented=False)
