@@ -17,10 +17,11 @@ from streamcoop.database import Transaction
 from streamcoop.errors import NotFound, NotPermitted, NotSignedIn
 from streamcoop.founded import Founded
 from streamcoop.problems import answers
-from streamcoop.royalties import splits, statements
+from streamcoop.royalties import dashboard, splits, statements
 from streamcoop.royalties.models import Split, SplitShare
 from streamcoop.royalties.schemas import (
     CurrentTrack,
+    Dashboard,
     EpochOut,
     HoldOut,
     NewHold,
@@ -121,6 +122,18 @@ def statement_csv(payee: RoyaltyPayee, session: Transaction, founding: Founded, 
 def current(payee: RoyaltyPayee, session: Transaction, founding: Founded) -> list[CurrentTrack]:
     """What your tracks have collected in epochs that are not closed yet."""
     return statements.current(session, founding, payee.user_id)
+
+
+@router.get("/royalties/dashboard", responses=answers(*_PERSONAL, NotFound))
+def epoch_dashboard(
+    payee: RoyaltyPayee,
+    session: Transaction,
+    founding: Founded,
+    now: Now,
+    epoch: Annotated[int | None, Query(ge=0, le=_EPOCH_MAX, description="The current one if none is named.")] = None,
+) -> Dashboard:
+    """What the tracks of your own artists brought in an epoch: by day, by track, and by step of the curve."""
+    return dashboard.dashboard(session, founding, payee.user_id, epoch, now)
 
 
 @router.get("/epochs")

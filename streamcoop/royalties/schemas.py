@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 from uuid import UUID
 
@@ -142,3 +142,52 @@ class CurrentTrack(BaseModel):
     buyouts: int
     collected_micro: int
     collected_money_micro: int
+
+
+class DashboardFigures(BaseModel):
+    """What some tracks brought. Of fewer than five people no number is told."""
+
+    plays: int
+    buyouts: int
+    listeners: int | None = Field(description="How many different ones paid; null for fewer than five.")
+    new_owners: int | None = Field(description="How many came to own a track by a payment; null for fewer than five.")
+    collected_micro: int = Field(description="What they paid, in credit micro-units.")
+    collected_money_micro: int = Field(description="The same in money, before anything goes off it.")
+
+
+class DashboardTrack(DashboardFigures):
+    """What a track brought."""
+
+    track_id: UUID
+    title: str
+
+
+class DashboardDay(BaseModel):
+    """What was recorded on a day (UTC). Days on which fewer than five listeners paid are left out."""
+
+    day: date
+    plays: int
+    buyouts: int
+    collected_money_micro: int
+
+
+class DashboardStep(BaseModel):
+    """The plays that were somebody's n-th of a track. What fewer than five listeners reached is left out."""
+
+    ordinal: int
+    plays: int
+    collected_money_micro: int
+
+
+class Dashboard(DashboardFigures):
+    """What the tracks of your own artists brought in an epoch, settled or not."""
+
+    epoch: int
+    label: str
+    starts_at: datetime
+    ends_at: datetime
+    currency: str
+    royalty_micro: int | None = Field(description="Your own part of it, held or not; null before the epoch is closed.")
+    days: list[DashboardDay]
+    tracks: list[DashboardTrack] = Field(description="Those that were played, the one that brought most first.")
+    steps: list[DashboardStep]

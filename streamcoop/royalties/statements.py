@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -57,12 +58,51 @@ _PARTS = text("""
      group by part, key order by part, key
 """)
 
+_CLOSED = text("""
+    select c.closed_in as epoch,
+           coalesce(sum(l.amount_micro) filter (where l.payee = :payee and not held.still), 0) as royalty_micro,
+           coalesce(sum(l.amount_micro) filter (where l.payee = :payee and held.still), 0) as held_micro
+      from ledger.royalty_line l
+      join ledger.track_close c on c.id = l.track_close_id
+      left join ledger.royalty_release r on r.royalty_line_id = l.id
+     cross join lateral (select l.held_because is not null and r.released_at is null as still) as held
+     where l.payee = :payee or c.track_id = any(:tracks)
+     group by c.closed_in order by c.closed_in desc limit :epochs
+""")
+
+_DEDUCTIONS = text("""
+    select d.key, sum(cast(d.value as bigint)) as micro
+      from ledger.track_close c
+      join ledger.royalty_line l on l.track_close_id = c.id and l.payee = :payee
+     cross join lateral jsonb_each_text(c.deductions) d
+     where c.closed_in = :epoch
+     group by d.key order by d.key
+""")
 
 _NEWEST_CLOSED = text("""
     select e.epoch from ledger.epoch_close e
      where e.closed_at is not null and exists (select from ledger.track_close c where c.closed_in = e.epoch)
      order by e.epoch desc limit 1
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedEpoch:
+    """A close that has something on an artist's statement: what she was credited in it, and what of hers is held."""
+
+    epoch: int
+    label: str
+    royalty_micro: int
+    held_micro: int
+
+
+def closed(session: Session, founding: Founding, artist: UUID) -> list[ClosedEpoch]:
+    """The epochs an artist has a statement of, the newest first: at most EPOCHS_MAX."""
+    about = {"payee": artist, "tracks": list(lookup.tracks_of_owner(session, artist)), "epochs": EPOCHS_MAX}
+    return [
+        ClosedEpoch(row.epoch, founding.calendar.label(row.epoch), int(row.royalty_micro), int(row.held_micro))
+        for row in session.connection().execute(_CLOSED, about)
+    ]
 
 
 def statement(session: Session, founding: Founding, artist: UUID, epoch: int | None) -> RoyaltyStatement:
@@ -86,6 +126,12 @@ def statement(session: Session, founding: Founding, artist: UUID, epoch: int | N
         held_micro=sum(line.royalty_micro for line in mine if _still_held(line)),
         balance_micro=posting.balance_micro(conn, chart.royalty(artist)),
     )
+
+
+def deductions(session: Session, payee: UUID, epoch: int) -> dict[str, int]:
+    """What went off the gross of the tracks that a payee has lines of in a close, by what for, in money micro-units."""
+    rows = session.connection().execute(_DEDUCTIONS, {"payee": payee, "epoch": epoch})
+    return {row.key: int(row.micro) for row in rows}
 
 
 def _still_held(line: RoyaltyLineOut) -> bool:

@@ -8,10 +8,12 @@ from streamcoop.web import (
     account,
     assets,
     deciding,
+    earning,
     entering,
     installed,
     library,
     listening,
+    making,
     moderating,
     proving,
     running,
@@ -19,5 +21,19 @@ from streamcoop.web import (
 )
 
 router = APIRouter()
-for room in (assets, installed, entering, listening, library, wallet, deciding, proving, account, moderating, running):
+for room in (
+    assets,
+    installed,
+    entering,
+    listening,
+    library,
+    wallet,
+    making,
+    earning,
+    deciding,
+    proving,
+    account,
+    moderating,
+    running,
+):
     router.include_router(room.router)

@@ -8,6 +8,8 @@ import pytest
 
 from ledger.money import CreditPrice
 from ledger.store import crediting
+from streamcoop.database import transaction
+from streamcoop.royalties import statements
 from tests.ledger import factories
 from tests.ledger.factories import EPOCH
 from tests.royalties.label import CREDITS_MICRO, FIRST_EPOCH, Label, Person
@@ -62,6 +64,36 @@ def test_an_artists_statement_adds_up_to_the_unit(label: Label, ana: Person, ben
     of_ben = label.get("/royalties/statement", ben)
     assert of_ben["held_micro"] == sum(line["royalty_micro"] for line in of_ben["lines"] if line["held_because"]) > 0
     assert {line["track_id"] for line in of_ben["lines"]} == {str(tracks[0]), str(tracks[1])}
+
+
+def test_the_list_of_statements_adds_up_to_them(label: Label, ana: Person, ben: Person) -> None:
+    track, other = label.track(ana), label.track(ben)
+    label.split_in_force(ana, track, {ana: 4_000, ben: 6_000}, consented=False)
+    label.play(label.listener(), track, 3)
+    label.play(label.listener(), other, 2)
+    label.close()
+    label.go_to(EPOCH + 1)
+    label.play(label.listener(), track, 1, EPOCH + 1)
+    label.close(EPOCH + 1)
+    for person in (ana, ben):
+        with transaction() as session:
+            listed = statements.closed(session, label.founding, person.user_id)
+        assert [each.epoch for each in listed] == [EPOCH + 1, EPOCH]
+        for each in listed:
+            told = label.get(f"/royalties/statement?epoch={each.epoch}", person)
+            assert (each.royalty_micro, each.held_micro) == (told["royalty_micro"], told["held_micro"])
+
+
+def test_what_went_off_is_told_by_what_for(label: Label, ana: Person, ben: Person) -> None:
+    tracks = [label.track(ana), label.track(ana, "Other")]
+    label.split_in_force(ana, tracks[0], {ana: 4_000, ben: 6_000}, consented=True)
+    for track in tracks:
+        label.play(label.listener(), track, 6)
+    label.close()
+    for person in (ana, ben):
+        with transaction() as session:
+            by_kind = statements.deductions(session, person.user_id, EPOCH)
+        assert sum(by_kind.values()) == sum(line["deductions_micro"] for line in label.lines(person))
 
 
 def test_the_table_says_what_the_statement_says(label: Label, ana: Person, ben: Person) -> None:

@@ -21,20 +21,22 @@ function arrived() {
   }
   restoreForms();
   if (document.querySelector('[data-room="proof"]')) import("./checking.js").then((room) => room.arrive());
+  if (document.getElementById("workshop")) import("./workshop.js").then((room) => room.arrive());
+  if (document.querySelector("form.split, [data-copy], [data-print]")) import("./make.js").then((room) => room.arrive());
   if (document.querySelector('[data-room="decide"]')) import("./decide.js").then((room) => room.arrive());
   if (document.querySelector('[data-room="run"]')) import("./run.js");
 }
 
 document.addEventListener("htmx:after:swap", () => {
   arrived();
-  if (document.activeElement !== box) document.getElementById("main").focus({ preventScroll: true });
+  if (document.activeElement !== box) document.getElementById("main")?.focus({ preventScroll: true });
   document.querySelector("details.menu[open]")?.removeAttribute("open");
 });
 
-// A page of a newer service needs its newer scripts; what plays is not cut off for it.
+// A page of a newer service needs its newer scripts; what plays or is being uploaded is not cut off for it.
 document.addEventListener("htmx:before:swap", (event) => {
   const newer = /name="assets" content="(\w+)"/.exec(event.detail?.ctx?.text ?? "")?.[1];
-  if (newer && newer !== VERSION && document.getElementById("audio").paused) location.reload();
+  if (newer && newer !== VERSION && document.getElementById("audio").paused && !("uploading" in document.body.dataset)) location.reload();
 });
 
 document.addEventListener("htmx:error", () => toast(word("no_network")));

@@ -1,6 +1,7 @@
 // Forms that act through the API: <form data-api="POST /api/v1/…">. Each field is a member of the JSON that is sent,
 // `data-as` tells of what kind (number, boolean, lines, json, micro, minor: money in its minor unit, id: of an address);
-// one that is empty is left out. Of checkboxes that are `each`, those that are ticked make a list.
+// one that is empty is left out, or null where it has `data-empty`. Of checkboxes that are `each`, those that are ticked
+// make a list.
 //
 // What the API refuses is shown where it belongs, and nothing that was typed is lost: what is in a form is kept for as
 // long as the browser's tab is there, also through a session that ended in the middle of it.
@@ -31,7 +32,10 @@ export function valuesOf(form) {
       if (field.checked) (values[field.name] ??= []).push(field.value);
       continue;
     }
-    if (kind !== "boolean" && field.value === "") continue;
+    if (kind !== "boolean" && field.value === "") {
+      if ("empty" in field.dataset) values[field.name] = null;
+      continue;
+    }
     values[field.name] = kind ? KINDS[kind](field) : field.value;
   }
   return values;
@@ -80,8 +84,19 @@ async function after(form, values, answer) {
   } else if (then === "reload") {
     await reload(said);
   } else if (then !== "nothing") {
-    location.assign(then.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(answer[name])));
+    await visit(then.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(answer[name])));
   }
+}
+
+/** Go to a page as a link would: what plays or is being uploaded goes on. */
+async function visit(address) {
+  // At home another may look at all of it, the frame as well.
+  if (address === "/") return location.assign(address);
+  const { default: htmx } = await import("./vendor/htmx/htmx.esm.min.js");
+  const arriving = htmx.ajax("GET", address, { target: "#main", select: "#main", swap: "outerHTML" });
+  history.pushState({ htmx: true }, "", address);
+  await arriving;
+  scrollTo(0, 0);
 }
 
 /** The page as it is now, and what has come about. */
@@ -97,7 +112,7 @@ export function clear(form) {
 }
 
 /** A problem where it belongs: at its fields, else at the top of the form. */
-export function show(form, problem) {
+export function show(form, problem, { focus = true } = {}) {
   const said = document.createElement("p");
   said.className = "refused";
   said.role = "alert";
@@ -120,10 +135,10 @@ export function show(form, problem) {
     at.setAttribute("aria-invalid", "true");
     const beside = document.createElement("small");
     beside.className = "refused";
-    beside.textContent = message;
+    beside.textContent = message.replace(/^Value error, /, "");
     at.after(beside);
   }
-  (form.querySelector("[aria-invalid]") ?? said).focus?.();
+  if (focus) (form.querySelector("[aria-invalid]") ?? said).focus?.();
 }
 
 // --- Nothing that was typed is lost ---

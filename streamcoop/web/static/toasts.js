@@ -1,5 +1,7 @@
 // Short messages, read out to who does not see them.
 
+import htmx from "./vendor/htmx/htmx.esm.min.js";
+
 const SHOWN_MS = 6_000;
 const AT_ONCE_MAX = 3;
 
@@ -14,6 +16,8 @@ export function toast(text, { action, href } = {}) {
     shown.append(" ", link);
   }
   place.append(shown);
+  // Its link leads on as all others do, and ends nothing that plays or is being uploaded.
+  htmx.process(shown);
   while (place.children.length > AT_ONCE_MAX) place.firstChild.remove();
   setTimeout(() => shown.remove(), SHOWN_MS);
 }
