@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     registrar_key: SecretStr | None = Field(
         default=None, description="Key that admits members and anchors. Without it: read only."
     )
-    public_address: str = Field(default="http://127.0.0.1:8000", description="How people reach the service.")
+    public_address: str = Field(default="http://localhost:8000", description="How people reach the service.")
     secret_key: SecretStr = Field(description="32 bytes, base64: encrypts play tokens and member keys.")
     log_origin: str | None = Field(
         default=None,

@@ -127,7 +127,13 @@ class Setup:
 
     @property
     def address(self) -> str:
+        """For programs on this machine."""
         return address_of(self.host, self.port)
+
+    @property
+    def public_address(self) -> str:
+        """For people."""
+        return public_address_of(self.host, self.port)
 
     @property
     def log_origin(self) -> str:
@@ -291,3 +297,8 @@ def address_of(host: str, port: int) -> str:
     everywhere = {"0.0.0.0": ports.LOOPBACK, "::": "::1"}  # noqa: S104  # compared with, not bound
     reachable = everywhere.get(host, host)
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def public_address_of(host: str, port: int) -> str:
+    """The same as people are told it: by a name, since browsers make no passkey for a number."""
+    return address_of(host, port).replace(f"//{ports.LOOPBACK}:", "//localhost:")

@@ -109,7 +109,7 @@ def _start_all(crew: Crew, setup: Setup, commands: Commands) -> None:
 
     settings = {
         "OBJECTS_URL": places.objects.as_uri(),
-        "PUBLIC_ADDRESS": setup.address,
+        "PUBLIC_ADDRESS": setup.public_address,
         "SECRET_KEY": setup.credentials.secret_key,
         "LOG_KEY": setup.credentials.log_key,
         "WITNESS_KEY": setup.credentials.witness_key,
@@ -222,8 +222,8 @@ def _announce(setup: Setup, say: Say) -> None:
     }
     write_private(places.running, json.dumps(service) + "\n")
     say("\nStreamCoop is running.\n")
-    say(f"  Service      {setup.address}")
-    say(f"  API to try   {setup.address}/docs")
+    say(f"  Service      {setup.public_address}")
+    say(f"  API to try   {setup.public_address}/docs")
     people = (
         ("Operator", credentials.operator_email, credentials.operator_password, places.operator_password),
         ("2nd officer", plan.SECOND_OFFICER_EMAIL, credentials.second_officer_password, places.second_officer_password),

@@ -242,16 +242,17 @@ def test_the_pause_before_a_restart_is_bounded(deaths: int, wait_s: float) -> No
 
 
 @pytest.mark.parametrize(
-    ("host", "address"),
+    ("host", "address", "told"),
     [
-        ("127.0.0.1", "http://127.0.0.1:8000"),
-        ("0.0.0.0", "http://127.0.0.1:8000"),
-        ("::", "http://[::1]:8000"),
-        ("music.example", "http://music.example:8000"),
+        ("127.0.0.1", "http://127.0.0.1:8000", "http://localhost:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000", "http://localhost:8000"),
+        ("::", "http://[::1]:8000", "http://[::1]:8000"),
+        ("music.example", "http://music.example:8000", "http://music.example:8000"),
     ],
 )
-def test_the_address_people_are_told(host: str, address: str) -> None:
+def test_people_are_told_an_address_with_a_name(host: str, address: str, told: str) -> None:
     assert plan.address_of(host, 8000) == address
+    assert plan.public_address_of(host, 8000) == told
 
 
 def test_half_a_line_of_the_chain_is_no_answer(tmp_path: Path) -> None:

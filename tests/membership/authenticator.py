@@ -24,8 +24,8 @@ NO_AAGUID = b"\0" * 16
 class Authenticator:
     """One credential for one site. What it is asked it does; what it answers can be spoilt beforehand."""
 
-    origin: str = "http://127.0.0.1:8000"
-    rp_id: str = "127.0.0.1"
+    origin: str = "http://localhost:8000"
+    rp_id: str = "localhost"
     is_verifying: bool = True
     counter: int = 1
     credential_id: bytes = field(default_factory=lambda: secrets.token_bytes(CREDENTIAL_ID_BYTES))

@@ -80,13 +80,13 @@ def test_the_text_is_in_the_form_of_eip_4361_and_says_what_the_address_is_for(co
     address = Account.create().address
     lines = text_for(coop, coop.person(), address).split("\n")
 
-    assert lines[0] == "127.0.0.1:8000 wants you to sign in with your Ethereum account:"
+    assert lines[0] == "localhost:8000 wants you to sign in with your Ethereum account:"
     assert lines[1] == address
     assert lines[2] == lines[4] == ""
     assert "I use it for nothing else" in lines[3]
     fields = dict(line.split(": ", 1) for line in lines[5:])
     assert list(fields) == ["URI", "Version", "Chain ID", "Nonce", "Issued At", "Expiration Time"]
-    assert (fields["URI"], fields["Version"], fields["Chain ID"]) == ("http://127.0.0.1:8000", "1", "31337")
+    assert (fields["URI"], fields["Version"], fields["Chain ID"]) == ("http://localhost:8000", "1", "31337")
     assert fields["Nonce"].isalnum()
     assert (fields["Issued At"], fields["Expiration Time"]) == ("2026-11-10T12:00:00Z", "2026-11-10T12:10:00Z")
 
@@ -116,7 +116,7 @@ def test_a_text_that_is_too_old_or_not_of_this_time_proves_nothing(coop: Coop) -
 
 
 CHANGES = {
-    "another site": lambda text: text.replace("127.0.0.1:8000 wants", "evil.example wants"),
+    "another site": lambda text: text.replace("localhost:8000 wants", "evil.example wants"),
     "another statement": lambda text: text.replace("This address is mine", "That address is mine"),
     "another chain": lambda text: text.replace("Chain ID: 31337", "Chain ID: 1"),
     "a later expiry": lambda text: text.replace("12:10:00Z", "13:10:00Z"),

@@ -51,7 +51,7 @@ def verify(person: Person, digest: bytes, assertion: Any) -> bytes:
 def test_a_passkey_is_registered_listed_and_forgotten(coop: Coop) -> None:
     person, other = coop.person(), coop.person()
     options = options_for(coop, person)
-    assert options["rp"]["id"] == "127.0.0.1"
+    assert options["rp"]["id"] == "localhost"
     assert options["attestation"] == "none"
     assert options["authenticatorSelection"]["userVerification"] == "required"
 
