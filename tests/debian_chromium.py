@@ -1,0 +1,61 @@
+"""Debian's Chromium for the tests in a real browser.
+
+`python -m tests.debian_chromium` fetches it where it is not installed and unpacks it in build/, without installing
+anything. Exit status 1, and why, where that cannot be done.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests import debian_packages
+
+# A browser needs at least one typeface.
+PACKAGES = ("chromium", "fonts-dejavu-core")
+PROGRAM = "usr/lib/chromium/chromium"
+ROOT = Path("/")
+FOLDER = Path(__file__).resolve().parents[1] / "build" / "debian-chromium"
+
+
+def program() -> Path:
+    """Installed or unpacked. Raises FileNotFoundError."""
+    for root in (ROOT, FOLDER):
+        if (root / PROGRAM).exists():
+            return root / PROGRAM
+    raise FileNotFoundError(f"Chromium is neither installed nor unpacked in {FOLDER}: see `make test`")
+
+
+def is_here() -> bool:
+    """Whether there is one."""
+    return any((root / PROGRAM).exists() for root in (ROOT, FOLDER))
+
+
+def environment() -> dict[str, str | float | bool]:
+    """What it runs with: where it is unpacked, its libraries and typefaces are there as well."""
+    own: dict[str, str | float | bool] = {**os.environ}
+    if not (ROOT / PROGRAM).exists():
+        libraries = [str(path) for path in (FOLDER / "usr/lib").glob("*-linux-gnu*")]
+        own |= {
+            "LD_LIBRARY_PATH": ":".join([*libraries, os.environ.get("LD_LIBRARY_PATH", "")]),
+            "FONTCONFIG_SYSROOT": str(FOLDER),
+        }
+    return own
+
+
+def main() -> int:
+    """Fetch it unless it is there. Exit status 1 where that cannot be done."""
+    if (ROOT / PROGRAM).exists() or debian_packages.is_complete(FOLDER):
+        return 0
+    try:
+        debian_packages.fetch(PACKAGES, FOLDER, with_dependencies=True)
+    except (debian_packages.NoPackages, OSError, subprocess.SubprocessError) as reason:
+        print(f"The web app cannot be tested in a browser: {', '.join(PACKAGES)} missing ({reason}).", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
