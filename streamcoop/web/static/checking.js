@@ -58,10 +58,15 @@ async function checkPlay(button) {
     if (told.receipt) {
       expected = [...STEPS, "play", "head"];
       const expect = { type: "play", play: button.dataset.check, price_micro: price, commitment };
-      const shown = await verifyReceipt(told.receipt, log, { expect, passed: (step) => passed.add(step) });
+      const shown = await verifyReceipt(told.receipt, log, {
+        expect,
+        passed: (step, found) => {
+          passed.add(step);
+          Object.assign(facts, found);
+          if ("sum_micro" in found) facts.sum = credits(found.sum_micro);
+        },
+      });
       passed.add("play");
-      const { at, entry, head } = shown;
-      Object.assign(facts, { at, count: entry.count, sum: credits(entry.sum_micro), root: entry.root, size: head.size, log: head.root });
       facts.latest = (await compareWithLatest(shown)).size;
       passed.add("head");
       say(place, true, word("proof_play", { at: shown.at }));

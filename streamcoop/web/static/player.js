@@ -218,7 +218,8 @@ function showPosition() {
   const whole = audio.duration || (current()?.durationMs ?? 0) / 1000;
   const line = control("seek");
   line.value = whole ? (audio.currentTime / whole) * 1000 : 0;
-  showHeard(current()?.id, whole ? audio.currentTime / whole : 0);
+  const all = (current()?.durationMs ?? 0) / 1000 || whole;
+  if (all) showHeard(current()?.id, audio.currentTime / all, Math.min(1, whole / all));
   line.setAttribute("aria-valuetext", `${clock(audio.currentTime)} / ${clock(whole)}`);
   part(".at").textContent = clock(audio.currentTime);
   part(".of").textContent = clock(whole);

@@ -20,10 +20,10 @@ export { NoVerdict, ProofRefused } from "./refused.js";
  * log still begins with that head is for `compareWithLatest`.
  *
  * `expect` are fields that have to be as given: `{ type: "play", play: id, price_micro: 2000 }`. `passed` is told each
- * of STEPS as soon as it holds.
+ * of STEPS as soon as it holds, and what it holds of.
  * @param {string | Uint8Array | ArrayBuffer} data
  * @param {import("./pinned.js").Pinned} pinned from `pin` or `recall`
- * @param {{expect?: Record<string, unknown>, passed?: (step: string) => void}} [options]
+ * @param {{expect?: Record<string, unknown>, passed?: (step: string, facts: Record<string, unknown>) => void}} [options]
  * @returns {Promise<import("./receipt.js").Shown>}
  */
 export async function verifyReceipt(data, pinned, { expect = {}, passed } = {}) {

@@ -120,10 +120,11 @@ export function parseReceipt(data) {
 /**
  * What a receipt shows: under the head that one of these keys signed.
  *
- * `passed` is told each of STEPS as soon as it holds, in their order: where this throws, the next one is what does not.
+ * `passed` is told each of STEPS as soon as it holds, in their order, and what it holds of: where this throws, the next
+ * one is what does not.
  * @param {Proof} proof
  * @param {readonly import("./note.js").VerifierKey[]} keys
- * @param {(step: string) => void} [passed]
+ * @param {(step: string, facts: Record<string, unknown>) => void} [passed]
  * @returns {Promise<Shown>}
  */
 export async function checkReceipt(proof, keys, passed = () => {}) {
@@ -132,12 +133,12 @@ export async function checkReceipt(proof, keys, passed = () => {}) {
   if (typeof type !== "string" || !Object.hasOwn(FIELDS, type)) throw new ProofRefused("unknown-kind", { kind: type });
   if (!isRecord(told, FIELDS[type]) || typeof told.entry !== "string") throw malformed("extra");
   await verified(proof.checkpoint, keys);
-  passed("signature");
+  const { origin, size, root } = proof.head;
+  passed("signature", { origin });
   const data = unb64(told.entry);
   await verifyInclusion(await leafHash(data), proof.index, proof.head.size, proof.path, proof.head.root);
-  passed("inclusion");
+  passed("inclusion", { at: plain(proof.index), size: plain(size), log: b64(root) });
   const entry = parseEntry(data, ENTRY_KINDS[type]);
-  const { origin, size, root } = proof.head;
   const head = { origin, size: plain(size), root: b64(root), note: proof.checkpoint.whole };
   const found = { at: plain(proof.index), entry, head };
   if (type === "play") return { type, ...found, ...(await checkPlay(told, entry, passed)) };
@@ -165,22 +166,22 @@ export async function playCommitment(opening, salt) {
 /**
  * @param {Record<string, any>} told
  * @param {import("./entries.js").Entry} entry
- * @param {(step: string) => void} passed
+ * @param {(step: string, facts: Record<string, unknown>) => void} passed
  */
 async function checkPlay(told, entry, passed) {
   const named = await playCommitment(told.opening, told.salt);
   const { play, listener, track, epoch, ordinal, kind, price_micro } = told.opening;
   requireEntry(entry, { track, epoch });
-  passed("commitment");
+  passed("commitment", { commitment: named });
   await requireLine(PLAYS_TREE, named, [price_micro], told, entry, [entry.sum_micro]);
-  passed("sum");
+  passed("sum", { count: entry.count, sum_micro: entry.sum_micro, root: entry.root });
   return { commitment: named, play, listener, track, epoch, ordinal, kind, price_micro };
 }
 
 /**
  * @param {Record<string, any>} told
  * @param {import("./entries.js").Entry} entry
- * @param {(step: string) => void} passed
+ * @param {(step: string, facts: Record<string, unknown>) => void} passed
  */
 async function checkWallet(told, entry, passed) {
   const { opening, amounts } = told;
@@ -196,17 +197,17 @@ async function checkWallet(told, entry, passed) {
     throw new ProofRefused("does-not-add-up", { opening_micro, in_micro, spent_micro, closing_micro });
   }
   const named = hex(await commitment(saltBytes(told.salt), walletOpening({ listener, epoch })));
-  passed("commitment");
+  passed("commitment", { commitment: named });
   const sums = WALLETS_TREE.amounts.map((name) => entry[name]);
   await requireLine(WALLETS_TREE, named, amounts, told, entry, sums);
-  passed("sum");
+  passed("sum", { count: entry.count, root: entry.root });
   return { commitment: named, listener, epoch, opening_micro, in_micro, spent_micro, closing_micro };
 }
 
 /**
  * @param {Record<string, any>} told
  * @param {import("./entries.js").Entry} entry
- * @param {(step: string) => void} passed
+ * @param {(step: string, facts: Record<string, unknown>) => void} passed
  */
 async function checkPayee(told, entry, passed) {
   const { opening } = told;
@@ -217,8 +218,8 @@ async function checkPayee(told, entry, passed) {
   requireEntry(entry, { split });
   const part = entry.payees.find((/** @type {any} */ share) => share.payee === named);
   if (!part) throw new ProofRefused("not-named", { split });
-  passed("commitment");
-  passed("sum");
+  passed("commitment", { commitment: named });
+  passed("sum", { share_bp: part.share_bp });
   return { commitment: named, payee, split, track: entry.track, share_bp: part.share_bp };
 }
 
