@@ -10,13 +10,18 @@ from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from ledger.ids import new_id
 from streamcoop.catalogue.models import TransferKind
+from streamcoop.database import ReadOnly
 
 # How long the transfers of a process that died count on. A living one renews its places twice as often.
 PLACE_S = 60
+
+# A place that cannot be written of just now is renewed or left the next time, or ends by itself.
+_AWAY = (psycopg.OperationalError, PoolTimeout, ReadOnlySqlTransaction)
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
@@ -35,7 +40,10 @@ _LEAVE_PLACE = "delete from coop.transfer_place where id = %(id)s"
 
 @asynccontextmanager
 async def held(pool: Pool, account_id: UUID, kind: TransferKind, most: int) -> AsyncIterator[bool]:
-    """One of the account's `most` places for a kind of transfer, for the length of the block. False: all are taken."""
+    """One of the account's `most` places for a kind of transfer, for the length of the block. False: all are taken.
+
+    Raises ReadOnly.
+    """
     place_id = new_id()
     if not await _take(pool, place_id, account_id, kind, most):
         yield False
@@ -46,23 +54,26 @@ async def held(pool: Pool, account_id: UUID, kind: TransferKind, most: int) -> A
     finally:
         renewing.cancel()
         # A place that is not left, because the database is away or we are being stopped, is free in PLACE_S.
-        with suppress(psycopg.OperationalError, PoolTimeout):
+        with suppress(*_AWAY):
             async with pool.connection() as conn:
                 await conn.execute(_LEAVE_PLACE, {"id": place_id})
 
 
 async def _take(pool: Pool, place_id: UUID, account_id: UUID, kind: TransferKind, most: int) -> bool:
     terms = {"id": place_id, "account_id": account_id, "kind": kind, "place_s": PLACE_S, "most": most}
-    async with pool.connection() as conn, conn.transaction():
-        await conn.execute(_LOCK_ACCOUNT, terms)
-        await conn.execute(_FORGET_DEAD, terms)
-        taken = await conn.execute(_TAKE_PLACE, terms)
+    try:
+        async with pool.connection() as conn, conn.transaction():
+            await conn.execute(_LOCK_ACCOUNT, terms)
+            await conn.execute(_FORGET_DEAD, terms)
+            taken = await conn.execute(_TAKE_PLACE, terms)
+    except ReadOnlySqlTransaction as refused:
+        raise ReadOnly from refused
     return bool(taken.rowcount)
 
 
 async def _renew(pool: Pool, place_id: UUID) -> None:
     while True:
         await asyncio.sleep(PLACE_S / 2)
-        with suppress(psycopg.OperationalError, PoolTimeout):
+        with suppress(*_AWAY):
             async with pool.connection() as conn:
                 await conn.execute(_RENEW_PLACE, {"id": place_id, "place_s": PLACE_S})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import zipfile
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from http import HTTPStatus
 from typing import IO, Any, cast
@@ -23,6 +24,7 @@ from streamcoop.catalogue import places
 from streamcoop.catalogue.lookup import Recording
 from streamcoop.catalogue.places import Pool
 from streamcoop.catalogue.storage import StorageUnavailable
+from streamcoop.database import ReadOnly
 from streamcoop.downloads import naming, service
 from streamcoop.downloads.sending import PiecesResponse
 from streamcoop.downloads.service import Wanted
@@ -68,9 +70,12 @@ class ArchiveResponse(PiecesResponse):
             raise TooManyArchives(retry_after_s=RETRY_AFTER_S)
         _under_way += 1
         try:
-            async with places.held(self._pool, self._account_id, "archive", ARCHIVES_PER_ACCOUNT_MAX) as has_place:
-                if not has_place:
-                    raise TooManyArchives(at_once_max=ARCHIVES_PER_ACCOUNT_MAX, retry_after_s=RETRY_AFTER_S)
+            async with AsyncExitStack() as holding:
+                place = places.held(self._pool, self._account_id, "archive", ARCHIVES_PER_ACCOUNT_MAX)
+                # While the service takes nothing in, what only reads goes on, and nobody's archives are counted.
+                with suppress(ReadOnly):
+                    if not await holding.enter_async_context(place):
+                        raise TooManyArchives(at_once_max=ARCHIVES_PER_ACCOUNT_MAX, retry_after_s=RETRY_AFTER_S)
                 await super().__call__(scope, receive, send)
         finally:
             _under_way -= 1
