@@ -332,7 +332,7 @@ def _first_place(monkeypatch: pytest.MonkeyPatch) -> _Place:
     place, original = _Place(), receiving._place
 
     @asynccontextmanager
-    async def watched(pool: receiving.Pool, account_id: UUID) -> AsyncIterator[None]:
+    async def watched(pool: places.Pool, account_id: UUID) -> AsyncIterator[None]:
         is_taken = False
         try:
             async with original(pool, account_id):
