@@ -23,6 +23,7 @@ from streamcoop.adapters.watched_objects import WatchedStore
 from streamcoop.books import routes as books
 from streamcoop.catalogue import routes as catalogue
 from streamcoop.database import async_pool
+from streamcoop.downloads import routes as downloads
 from streamcoop.erasure import routes as erasure
 from streamcoop.governance import routes as governance
 from streamcoop.headers import SecurityHeaders, page_policy
@@ -149,6 +150,7 @@ def create_app() -> FastAPI:
         catalogue,
         wallet,
         library,
+        downloads,
         royalties,
         payouts,
         membership,

@@ -103,8 +103,24 @@ def _render(work: Work) -> None:
             length_ms = max(1, min(PREVIEW_MS_MAX, lengths["mp3"] // 2))
             made = audio.clip(original, folder / "preview", length_ms, limits, inspection=about, program=program)
             _add(work, "preview", folder / "preview", made)
+        if about.lossless and about.format != "flac" and "flac" not in lengths:
+            with _if_possible(work, "flac"):
+                made = audio.render(original, folder / "flac", "flac", limits, inspection=about, program=program)
+                _add(work, "flac", folder / "flac", made)
+        waveform = None
+        with _if_possible(work, "waveform"):
+            waveform = audio.waveform(original, folder, limits, inspection=about, program=program)
         with transaction() as session:
-            rendering.finish(session, work, lengths["mp3"])
+            rendering.finish(session, work, lengths["mp3"], waveform)
+
+
+@contextmanager
+def _if_possible(work: Work, what: str) -> Iterator[None]:
+    """A track that can be heard does not fail for want of this."""
+    try:
+        yield
+    except audio.AudioRefused as error:
+        log.warning("done without", extra={"track": str(work.track_id), "what": what, "error": type(error).__name__})
 
 
 def _add(work: Work, codec: RenditionCodec, path: Path, made: audio.Rendition) -> int:

@@ -96,6 +96,17 @@ _COMPLETE = text("""
 """)
 
 
+def told(conn: Connection, most: int) -> dict[int, int]:
+    """How many officers attested the bank at the close of an epoch, of the latest epochs that the log tells it of."""
+    return dict(conn.execute(_ATTESTED, {"most": most}).all())
+
+
+_ATTESTED = text("""
+    select epoch, cardinality(officers) from ledger.log_attestation
+     where batch is not null order by epoch desc limit :most
+""")
+
+
 def withdraw(conn: Connection, epoch: int) -> bool:
     """Forget what only one officer has said. False if there is nothing of the kind."""
     return bool(conn.execute(_WITHDRAW, {"epoch": epoch}).rowcount)

@@ -5,6 +5,7 @@ Every byte of an upload is parsed and decoded in confined children only (`confin
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import tempfile
@@ -43,6 +44,7 @@ __all__ = [
     "clip",
     "inspect",
     "render",
+    "waveform",
 ]
 
 DURATION_S_MAX = 3 * 3600
@@ -63,7 +65,10 @@ FADE_MS = 400
 REFUSALS: Final = {
     kind.__name__: kind for kind in (NotAudio, UnsupportedAudio, DamagedAudio, RecordingTooLong, AudioTooCostly)
 }
-CONTENT_TYPES: Final[dict[Codec, str]] = {"mp3": "audio/mpeg", "opus": "audio/webm"}
+CONTENT_TYPES: Final[dict[Codec, str]] = {"mp3": "audio/mpeg", "opus": "audio/webm", "flac": "audio/flac"}
+PEAKS = 200
+"""Parts a waveform tells the loudest sample of: as many as are seen apart on a telephone."""
+SILENCE = 128
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,7 @@ def render(
     inspection: Inspection | None = None,
     program: str | None = None,
 ) -> Rendition:
-    """Produce what listeners are sent: MP3 at 128 kbit/s or Opus at 96 kbit/s in WebM, constant and without tags.
+    """Produce what listeners are sent: MP3 at 128 kbit/s, Opus at 96 kbit/s in WebM, or FLAC, all without tags.
 
     `inspection` is that of `source`; without it the source is inspected first. `program` is the configured ffmpeg.
     `target` appears whole or not at all, and is replaced if it exists. Raises what `inspect` raises; here
@@ -219,6 +224,50 @@ def clip(
     return rendition
 
 
+def waveform(
+    source: Path,
+    folder: Path,
+    limits: AudioLimits = AudioLimits(),
+    *,
+    inspection: Inspection | None = None,
+    program: str | None = None,
+) -> bytes:
+    """How loud `source` is from beginning to end: of PEAKS equal parts the loudest sample, 0 to 255.
+
+    What is decoded for it is written to `folder` and removed. Raises what `render` raises.
+    """
+    about = inspection or inspect(source, limits.duration_s_max)
+    tool = ffmpeg.executable(program)
+    audio = source.resolve(strict=True)
+    with tempfile.TemporaryDirectory(prefix=".peaks-", dir=folder.resolve()) as name:
+        scratch = Path(name)
+        decoded = scratch / "samples"
+        command = [
+            str(tool),
+            *ffmpeg.input_arguments(audio, about.format),
+            *("-t", str(limits.duration_s_max + 1)),
+            *ffmpeg.peaks_arguments(decoded),
+        ]
+        outcome = confined.run(
+            command, limits.confinement(ffmpeg.PEAKS_BITRATE), folder=scratch, readable=[audio, tool]
+        )
+        _check_ending(outcome)
+        size = decoded.stat().st_size if decoded.is_file() else 0
+        if outcome.returncode != 0 or not size:
+            raise DamagedAudio(ffmpeg.reason(outcome.message) or "Nothing could be decoded.")
+        with decoded.open("rb") as file:
+            ends = [size * part // PEAKS for part in range(PEAKS + 1)]
+            parts = (file.read(end - start) for start, end in itertools.pairwise(ends))
+            return bytes(_loudest(part) for part in parts)
+
+
+def _loudest(samples: bytes) -> int:
+    """Of samples around SILENCE, on a scale of 0 to 255."""
+    if not samples:
+        return 0
+    return min(255, 2 * max(max(samples) - SILENCE, SILENCE - min(samples)))
+
+
 @contextmanager
 def _produce(
     source: Path,
@@ -241,9 +290,8 @@ def _produce(
             *length,
             *ffmpeg.output_arguments(produced, codec, about.sample_rate),
         ]
-        outcome = confined.run(
-            command, limits.confinement(ffmpeg.CODEC_BITRATES[codec]), folder=scratch, readable=[audio, tool]
-        )
+        bitrate_max = ffmpeg.bitrate_max(codec, about.sample_rate, about.channels)
+        outcome = confined.run(command, limits.confinement(bitrate_max), folder=scratch, readable=[audio, tool])
         _check_ending(outcome)
         if outcome.returncode != 0:
             raise DamagedAudio(ffmpeg.reason(outcome.message))
@@ -253,10 +301,16 @@ def _produce(
         os.replace(produced, target)
 
 
+_MEASURES: Final = {
+    "mp3": audio_renditions.measure_mp3,
+    "opus": audio_renditions.measure_webm,
+    "flac": audio_renditions.measure_flac,
+}
+
+
 def _measure(produced: Path, codec: Codec, message: str) -> Rendition:
-    measure = audio_renditions.measure_mp3 if codec == "mp3" else audio_renditions.measure_webm
     try:
-        duration_ms, header_bytes = measure(produced)
+        duration_ms, header_bytes = _MEASURES[codec](produced)
         size = produced.stat().st_size
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise DamagedAudio(ffmpeg.reason(message) or "Nothing could be decoded.") from error

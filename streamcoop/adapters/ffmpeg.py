@@ -16,13 +16,17 @@ import imageio_ffmpeg
 from streamcoop.adapters.audio_formats import Format
 from streamcoop.adapters.confined import ProgramNotStarted
 
-Codec = Literal["mp3", "opus"]
+Codec = Literal["mp3", "opus", "flac"]
 
 MP3_BITRATE = 128_000
 OPUS_BITRATE = 96_000
 OPUS_SAMPLE_RATE = 48_000
 REASON_CHARS_MAX = 200
 CD_RATE_FAMILY = 11_025
+FLAC_SAMPLE_BITS = 32
+"""No sample takes more, however noisy: 24 bits are kept, and what is about them."""
+PEAKS_SAMPLE_RATE = 8_000
+PEAKS_BITRATE = PEAKS_SAMPLE_RATE * 8
 
 DEMUXERS: Final[dict[Format, str]] = {
     "mp3": "mp3",
@@ -44,7 +48,6 @@ DECODERS: Final[dict[Format, str]] = {
     "wav": PCM_LITTLE,
     "aiff": f"{PCM_BIG},pcm_s16le",
 }
-CODEC_BITRATES: Final[dict[Codec, int]] = {"mp3": MP3_BITRATE, "opus": OPUS_BITRATE}
 LOG_PREFIX: Final = re.compile(r"\[[^\]]*\]\s*")
 # Lines that say only that something failed, not why.
 EMPTY_COMPLAINTS: Final = (
@@ -87,16 +90,45 @@ def mp3_sample_rate(sample_rate: int) -> int:
     return 44_100 if sample_rate % CD_RATE_FAMILY == 0 else 48_000
 
 
+def bitrate_max(codec: Codec, sample_rate: int, channels: int) -> int:
+    """What an encoded second may take, in bits."""
+    constant = {"mp3": MP3_BITRATE, "opus": OPUS_BITRATE}
+    return constant.get(codec) or sample_rate * channels * FLAC_SAMPLE_BITS
+
+
 def output_arguments(target: Path, codec: Codec, sample_rate: int) -> list[str]:
-    """Encode stereo at a constant bit rate, so that a position in the file is a position in time."""
-    common = ["-ac", "2", "-threads", "1", "-fflags", "+bitexact", "-flags:a", "+bitexact"]
+    """What listeners are streamed is stereo at a constant bit rate, so that a position in the file is one in time.
+
+    FLAC is for keeping: the sound as it is, up to 24 bits.
+    """
+    common = ["-threads", "1", "-fflags", "+bitexact", "-flags:a", "+bitexact"]
     if codec == "mp3":
-        encoder = ["-c:a", "libmp3lame", "-b:a", str(MP3_BITRATE), "-ar", str(mp3_sample_rate(sample_rate))]
+        encoder = ["-c:a", "libmp3lame", "-b:a", str(MP3_BITRATE), "-ar", str(mp3_sample_rate(sample_rate)), "-ac", "2"]
         container = ["-id3v2_version", "0", "-write_xing", "1", "-f", "mp3"]
-    else:
-        encoder = ["-c:a", "libopus", "-b:a", str(OPUS_BITRATE), "-vbr", "off", "-ar", str(OPUS_SAMPLE_RATE)]
+    elif codec == "opus":
+        encoder = [
+            "-c:a",
+            "libopus",
+            "-b:a",
+            str(OPUS_BITRATE),
+            "-vbr",
+            "off",
+            "-ar",
+            str(OPUS_SAMPLE_RATE),
+            "-ac",
+            "2",
+        ]
         container = ["-cues_to_front", "1", "-f", "webm"]
+    else:
+        encoder = ["-c:a", "flac", "-compression_level", "5"]
+        container = ["-f", "flac"]
     return [*encoder, *common, *container, "-y", f"file:{target}"]
+
+
+def peaks_arguments(target: Path) -> list[str]:
+    """The sound in one channel, eight bits a sample around 128, and coarse in time: enough to draw it."""
+    rate = str(PEAKS_SAMPLE_RATE)
+    return ["-ac", "1", "-ar", rate, "-c:a", "pcm_u8", "-threads", "1", "-f", "u8", "-y", f"file:{target}"]
 
 
 def reason(message: str) -> str:

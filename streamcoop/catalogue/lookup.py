@@ -8,13 +8,13 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from ledger.store.commitments import ToldTrack
 from streamcoop.adapters.audio import CONTENT_TYPES, Codec
 from streamcoop.catalogue import service, storage
-from streamcoop.catalogue.models import Artist, Release, Track
+from streamcoop.catalogue.models import Artist, Release, Rendition, Track
 
 # A track that was taken down is to others as if its release were withdrawn.
 _PLAYABLE = """
@@ -69,6 +69,36 @@ class Playable:
     title: str
     artist_name: str
     renditions: dict[str, PlayableRendition]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An object of a track, and how long it is in bytes."""
+
+    key: str
+    content_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A track that is ready as it is kept outside of the service: what is written on it, and its files by codec.
+
+    `artwork` is the key of its release's picture.
+    """
+
+    track_id: UUID
+    title: str
+    artist: str
+    release: str
+    position: int
+    date: str | None
+    genre: str | None
+    isrc: str | None
+    artwork: str | None
+    format: str
+    original: File
+    renditions: dict[str, File]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +167,55 @@ def recordings(session: Session, track_ids: Collection[UUID]) -> list[ToldTrack]
         .where(Track.id.in_(track_ids))
     )
     return [ToldTrack(*row) for row in session.execute(found)]
+
+
+def to_keep(session: Session, track_ids: Collection[UUID]) -> list[Recording]:
+    """Those of the tracks that are ready, of whatever release, by artist, release and position."""
+    found = (
+        select(Track, Release, Artist.name)
+        .join(Release, Release.id == Track.release_id)
+        .join(Artist, Artist.id == Track.artist_id)
+        .where(Track.id.in_(track_ids), Track.state == "ready")
+        .order_by(Artist.words, Artist.id, Release.id, Track.position, Track.id)
+    )
+    files: dict[UUID, dict[str, File]] = {}
+    for made in session.scalars(select(Rendition).where(Rendition.track_id.in_(track_ids))):
+        files.setdefault(made.track_id, {})[made.codec] = File(made.object_key, made.content_type, made.size)
+    return [
+        Recording(
+            track_id=track.id,
+            title=track.title,
+            artist=artist,
+            release=release.title,
+            position=track.position,
+            date=release.released_on.isoformat() if release.released_on else None,
+            genre=track.genre or release.genre,
+            isrc=track.isrc,
+            artwork=release.artwork,
+            format=track.format,
+            original=File(track.original, track.content_type, track.bytes),
+            renditions=files.get(track.id, {}),
+        )
+        for track, release, artist in session.execute(found)
+    ]
+
+
+def kept_as(session: Session, track_ids: Collection[UUID]) -> dict[UUID, set[str]]:
+    """What these tracks, if they are ready, are kept as: `original` and its format, and the codecs of renditions."""
+    ready = select(Track.id, Track.format).where(Track.id.in_(track_ids), Track.state == "ready")
+    kept = {track_id: {"original", format_} for track_id, format_ in session.execute(ready)}
+    made = select(Rendition.track_id, Rendition.codec).where(Rendition.track_id.in_(kept))
+    for track_id, codec in session.execute(made):
+        kept[track_id].add(codec)
+    return kept
+
+
+def sizes(session: Session, track_ids: Collection[UUID]) -> dict[str, int]:
+    """How many bytes the originals of these tracks have together (`original`), and their renditions, by codec."""
+    renditions = select(Rendition.codec, func.sum(Rendition.size)).where(Rendition.track_id.in_(track_ids))
+    found = {codec: int(size) for codec, size in session.execute(renditions.group_by(Rendition.codec))}
+    originals = select(func.sum(Track.bytes)).where(Track.id.in_(track_ids), Track.state == "ready")
+    return found | {"original": int(session.scalar(originals) or 0)}
 
 
 def titles(session: Session, track_ids: set[UUID]) -> dict[UUID, TrackTitle]:

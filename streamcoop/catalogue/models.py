@@ -26,8 +26,10 @@ from streamcoop.database import Base
 ReleaseKind = Literal["album", "ep", "single"]
 ReleaseState = Literal["draft", "published", "withdrawn"]
 TrackState = Literal["storing", "processing", "ready", "failed"]
-RenditionCodec = Literal["mp3", "opus", "preview"]
+RenditionCodec = Literal["mp3", "opus", "flac", "preview"]
 TakenDownAs = Literal["hidden", "removed"]
+TransferKind = Literal["upload", "archive"]
+Waveform = bytes  # `Track.bytes` hides the name where it is needed
 
 Instant = TIMESTAMP(timezone=True)
 
@@ -152,6 +154,8 @@ class Track(Base):
     format: Mapped[str] = mapped_column(Text)
     content_type: Mapped[str] = mapped_column(Text)
     lossless: Mapped[bool]
+    # How loud it is from beginning to end, a byte for each of equal parts; older tracks have none.
+    waveform: Mapped[Waveform | None] = mapped_column(LargeBinary, deferred=True, deferred_raiseload=True)
     bytes: Mapped[int] = mapped_column(BigInteger)
     filename: Mapped[str] = mapped_column(Text)
     uploaded_at: Mapped[datetime] = mapped_column(Instant)
@@ -177,7 +181,7 @@ class Rendition(Base):
     __tablename__ = "rendition"
     __table_args__ = (
         UniqueConstraint("track_id", "codec"),
-        CheckConstraint("codec in ('mp3', 'opus', 'preview')", name="codec_known"),
+        CheckConstraint("codec in ('mp3', 'opus', 'flac', 'preview')", name="codec_known"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -200,11 +204,13 @@ class DiscardedObject(Base):
     due_at: Mapped[datetime] = mapped_column(Instant, index=True)
 
 
-class UploadPlace(Base):
-    """One of the uploads an account has under way, on whichever process. A process that dies stops holding it."""
+class TransferPlace(Base):
+    """One of the uploads or archives an account has under way, on whichever process. One that dies stops holding it."""
 
-    __tablename__ = "upload_place"
+    __tablename__ = "transfer_place"
+    __table_args__ = (CheckConstraint("kind in ('upload', 'archive')", name="kind_known"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     account_id: Mapped[UUID] = mapped_column(ForeignKey("coop.user.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[TransferKind] = mapped_column(Text)
     held_until: Mapped[datetime] = mapped_column(Instant)

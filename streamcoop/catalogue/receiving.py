@@ -7,23 +7,20 @@ import hashlib
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, BinaryIO, ParamSpec, TypeVar
+from typing import BinaryIO, ParamSpec, TypeVar
 from uuid import UUID
 
-import psycopg
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from starlette.requests import ClientDisconnect, Request
 
 from ledger.errors import DomainError
-from ledger.ids import new_id
-from streamcoop.catalogue import scratch
+from streamcoop.catalogue import places, scratch
+from streamcoop.catalogue.places import Pool
 from streamcoop.catalogue.storage import storing
 from streamcoop.problems import register
 from streamcoop.traffic import TooManyRequests
@@ -38,15 +35,12 @@ RECEIVING_S_MAX = 2 * 3600
 UPLOADS_AT_ONCE_MAX = 32
 # On all processes together.
 UPLOADS_PER_ACCOUNT_MAX = 4
-# How long the uploads of a process that died count on. A living one renews its places twice as often.
-PLACE_S = 60
 RETRY_AFTER_S = 5
 # Inspecting and storing take seconds each; the threads of all other requests are not used up for it.
 THREADS_MAX = 4
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
 
 class EmptyUpload(DomainError):
@@ -79,16 +73,6 @@ register(
     }
 )
 REFUSALS = (EmptyUpload, UploadTooLarge, UploadCutOff, UploadStalled, TooManyUploads, TooManyRequests)
-
-_LOCK_ACCOUNT = "select pg_advisory_xact_lock(hashtextextended(%(account_id)s::text, 0))"
-_FORGET_DEAD = "delete from coop.upload_place where account_id = %(account_id)s and held_until <= now()"
-_TAKE_PLACE = """
-    insert into coop.upload_place (id, account_id, held_until)
-    select %(id)s, %(account_id)s, now() + make_interval(secs => %(place_s)s)
-     where (select count(*) from coop.upload_place where account_id = %(account_id)s) < %(places)s
-"""
-_RENEW_PLACE = "update coop.upload_place set held_until = now() + make_interval(secs => %(place_s)s) where id = %(id)s"
-_LEAVE_PLACE = "delete from coop.upload_place where id = %(id)s"
 
 # How many uploads this process receives now. Touched by its event loop only, never across an await.
 _under_way = 0
@@ -144,38 +128,12 @@ async def _place(pool: Pool, account_id: UUID) -> AsyncIterator[None]:
         raise TooManyUploads(at_once_max=UPLOADS_PER_ACCOUNT_MAX, retry_after_s=RETRY_AFTER_S)
     _under_way += 1
     try:
-        place_id = await _take_place(pool, account_id)
-        renewing = asyncio.create_task(_renew_place(pool, place_id))
-        try:
+        async with places.held(pool, account_id, "upload", UPLOADS_PER_ACCOUNT_MAX) as has_place:
+            if not has_place:
+                raise TooManyUploads(at_once_max=UPLOADS_PER_ACCOUNT_MAX, retry_after_s=RETRY_AFTER_S)
             yield
-        finally:
-            renewing.cancel()
-            # A place that is not left, because the database is away or we are being stopped, is free in PLACE_S.
-            with suppress(psycopg.OperationalError, PoolTimeout):
-                async with pool.connection() as conn:
-                    await conn.execute(_LEAVE_PLACE, {"id": place_id})
     finally:
         _under_way -= 1
-
-
-async def _take_place(pool: Pool, account_id: UUID) -> UUID:
-    place_id = new_id()
-    terms = {"id": place_id, "account_id": account_id, "place_s": PLACE_S, "places": UPLOADS_PER_ACCOUNT_MAX}
-    async with pool.connection() as conn, conn.transaction():
-        await conn.execute(_LOCK_ACCOUNT, terms)
-        await conn.execute(_FORGET_DEAD, terms)
-        taken = await conn.execute(_TAKE_PLACE, terms)
-    if not taken.rowcount:
-        raise TooManyUploads(at_once_max=UPLOADS_PER_ACCOUNT_MAX, retry_after_s=RETRY_AFTER_S)
-    return place_id
-
-
-async def _renew_place(pool: Pool, place_id: UUID) -> None:
-    while True:
-        await asyncio.sleep(PLACE_S / 2)
-        with suppress(psycopg.OperationalError, PoolTimeout):
-            async with pool.connection() as conn:
-                await conn.execute(_RENEW_PLACE, {"id": place_id, "place_s": PLACE_S})
 
 
 def _new_file() -> tuple[Path, BinaryIO]:

@@ -96,10 +96,10 @@ def add_rendition(session: Session, work: Work, codec: RenditionCodec, made: aud
     )
 
 
-def finish(session: Session, work: Work, duration_ms: int) -> None:
+def finish(session: Session, work: Work, duration_ms: int, waveform: bytes | None) -> None:
     """All renditions are there: the track is ready. Raises LeaseLost."""
     track = _held(session, work)
-    track.state, track.duration_ms = "ready", duration_ms
+    track.state, track.duration_ms, track.waveform = "ready", duration_ms, waveform
     track.lease = track.leased_until = track.due_at = None
 
 

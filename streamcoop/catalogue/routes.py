@@ -36,6 +36,7 @@ from streamcoop.catalogue.schemas import (
     release_out,
     release_page,
     release_with_tracks,
+    track_alone,
     track_out,
     track_page,
 )
@@ -296,8 +297,7 @@ def tracks(
 @router.get("/tracks/{track_id}", responses=answers(*_ANYONE))
 def track(track_id: UUID, viewer: MaybePrincipal, session: Transaction) -> TrackOut:
     """A track of a published release, or one of yours."""
-    found = service.track(session, _id(viewer), track_id)
-    return track_out(found, found.release, _id(viewer))
+    return track_alone(service.track(session, _id(viewer), track_id), _id(viewer))
 
 
 @router.patch("/tracks/{track_id}", responses=answers(*_OWNERS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -164,6 +165,10 @@ class TrackOut(BaseModel):
     state: Literal["processing", "ready", "failed"]
     taken_down: TakenDownAs | None = Field(description="By the co-op's operators. Others do not see it.")
     upload: UploadOut | None
+    waveform: str | None = Field(
+        default=None,
+        description="How loud it is from beginning to end: bytes in base64, of equal parts. Told of a track alone.",
+    )
 
 
 class TrackChange(Payload):
@@ -267,6 +272,13 @@ def track_out(track: Track, release: Release, viewer_id: UUID | None) -> TrackOu
         taken_down=track.taken_down,
         upload=_upload_out(track) if release.artist.owner_id == viewer_id else None,
     )
+
+
+def track_alone(track: Track, viewer_id: UUID | None) -> TrackOut:
+    """A track that was asked for by itself, loaded with its release, artist and waveform."""
+    told = track_out(track, track.release, viewer_id)
+    told.waveform = base64.b64encode(track.waveform).decode() if track.waveform else None
+    return told
 
 
 def _upload_out(track: Track) -> UploadOut:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session, joinedload, selectinload
+from sqlalchemy.orm import Session, joinedload, selectinload, undefer
 
 from ledger.errors import DomainError
 from ledger.ids import new_id
@@ -216,9 +216,11 @@ def withdraw(session: Session, owner_id: UUID, release_id: UUID) -> Release:
 
 
 def track(session: Session, viewer_id: UUID | None, track_id: UUID) -> Track:
-    """A track this viewer may see, loaded with its release and artist. Raises NotFound."""
+    """A track this viewer may see, loaded with its release, artist and waveform. Raises NotFound."""
     found = session.scalar(
-        select(Track).where(Track.id == track_id).options(joinedload(Track.release).joinedload(Release.artist))
+        select(Track)
+        .where(Track.id == track_id)
+        .options(joinedload(Track.release).joinedload(Release.artist), undefer(Track.waveform))
     )
     if found is None or not _is_visible(found.release, viewer_id):
         raise NotFound

@@ -44,7 +44,12 @@ CONTENT_TYPES: Final[dict[Format, str]] = {
     "wav": "audio/wav",
     "aiff": "audio/aiff",
 }
-_RENDITION_NAMES: Final[dict[RenditionCodec, str]] = {"mp3": "mp3.mp3", "opus": "opus.webm", "preview": "preview.mp3"}
+_RENDITION_NAMES: Final[dict[RenditionCodec, str]] = {
+    "mp3": "mp3.mp3",
+    "opus": "opus.webm",
+    "flac": "flac.flac",
+    "preview": "preview.mp3",
+}
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 

@@ -41,12 +41,17 @@ def shown(
     if viewer_id is not None:
         epoch = founding.calendar.epoch_at(now)
         owned = owning.owned_among(session.connection(), viewer_id, epoch, track_ids)
-        found = select(Favourite.track_id).where(Favourite.user_id == viewer_id, Favourite.track_id.in_(track_ids))
-        liked = set(session.scalars(found))
+        liked = liked_among(session, viewer_id, track_ids)
     return {
         track_id: _shown(track_id, cards.get(track_id), viewer_id, track_id in owned, track_id in liked)
         for track_id in track_ids
     }
+
+
+def liked_among(session: Session, user_id: UUID, track_ids: Collection[UUID]) -> set[UUID]:
+    """Which of these tracks somebody likes."""
+    found = select(Favourite.track_id).where(Favourite.user_id == user_id, Favourite.track_id.in_(track_ids))
+    return set(session.scalars(found))
 
 
 def _shown(track_id: UUID, card: TrackCard | None, viewer_id: UUID | None, owned: bool, liked: bool) -> Shown:

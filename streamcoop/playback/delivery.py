@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+import unicodedata
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import quote
 
 from anyio import to_thread
@@ -34,35 +36,66 @@ NAP_S_MIN = 0.01
 _KEPT_BY_NOBODY = {"Cache-Control": "private, no-store"}
 
 
+def saved_as(filename: str, content_type: str) -> dict[str, str]:
+    """The headers of a file to save: of any name (RFC 8187), and for old clients one without its accents."""
+    plain = unicodedata.normalize("NFKD", filename).encode("ascii", "ignore").decode()
+    plain = "".join(sign if sign.isprintable() and sign not in '"\\%' else "_" for sign in plain)
+    disposition = f"attachment; filename*=UTF-8''{quote(filename, safe='')}; filename=\"{plain}\""
+    return {**_KEPT_BY_NOBODY, "Content-Type": content_type, "Content-Disposition": disposition}
+
+
 async def whole(
-    request: Request, key: str, size: int, content_type: str, range_header: str | None, filename: str | None = None
+    request: Request,
+    key: str,
+    size: int,
+    content_type: str,
+    range_header: str | None,
+    filename: str | None = None,
+    instead: Instead | None = None,
 ) -> Response:
     """An object without pacing: for owners, for previews, and for downloads (`filename`).
 
-    Where `accel_location` is set, the proxy in front is told to send it. Raises RangeNotSatisfiable and
-    StorageUnavailable.
+    Where `accel_location` is set, the proxy in front is told to send it, unless it begins with something else. Raises
+    RangeNotSatisfiable and StorageUnavailable.
     """
     store: ObjectStore = request.app.state.objects
     headers = {**_KEPT_BY_NOBODY, "Content-Type": content_type}
     if filename is not None:
-        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
+        headers = saved_as(filename, content_type)
     # Objects are never changed, so the key tells one from another.
-    etag = f'"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
+    digest = hashlib.sha256(key.encode())
+    if instead is not None:
+        size += instead.moved_by
+        digest.update(instead.head)
+    etag = f'"{digest.hexdigest()[:32]}"'
     # Before the range is judged: one that does not hold is no reason to refuse anything.
     if request.headers.get("if-range", etag) != etag:
         range_header = None
     asked, location = parse(range_header, size, request.method), settings().accel_location
     # A range that we take for none a proxy may take for another; and an S3 signs for one method.
-    if location is not None and (range_header is None or asked.partial) and request.method == "GET":
+    if location is not None and instead is None and (range_header is None or asked.partial) and request.method == "GET":
         with storing():
             # In a thread, for credentials may have to be fetched.
             path = key if store.local_path(key) else await to_thread.run_sync(store.presigned_path, key)
         return Response(headers={**headers, "X-Accel-Redirect": location + path})
-    return ObjectResponse(store, key, asked, size, {**headers, "ETag": etag})
+    return ObjectResponse(store, key, asked, size, {**headers, "ETag": etag}, instead)
+
+
+@dataclass(frozen=True, slots=True)
+class Instead:
+    """What is sent instead of the first `skipped` bytes of an object."""
+
+    head: bytes
+    skipped: int
+
+    @property
+    def moved_by(self) -> int:
+        """How much further back the rest of the object stands."""
+        return len(self.head) - self.skipped
 
 
 class ObjectResponse(Response):
-    """A range of an object.
+    """A range of an object, or of one that begins with something else.
 
     Its first block is read before the status is sent: a store that fails is StorageUnavailable. Where it fails later
     the connection ends short of its length, and the client asks for the rest.
@@ -70,13 +103,22 @@ class ObjectResponse(Response):
 
     block_bytes = BLOCK_BYTES
 
-    def __init__(self, store: ObjectStore, key: str, asked: ByteRange, size: int, headers: dict[str, str]) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        key: str,
+        asked: ByteRange,
+        size: int,
+        headers: dict[str, str],
+        instead: Instead | None = None,
+    ) -> None:
         super().__init__(status_code=HTTPStatus.PARTIAL_CONTENT if asked.partial else HTTPStatus.OK, headers=headers)
         self.headers["Accept-Ranges"] = "bytes"
         self.headers["Content-Length"] = str(asked.length)
         if asked.partial:
             self.headers["Content-Range"] = asked.content_range(size)
         self._store, self._key, self._asked = store, key, asked
+        self._instead = instead or Instead(b"", 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the range; stop when the client hangs up."""
@@ -85,24 +127,19 @@ class ObjectResponse(Response):
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return
-        hung_up = asyncio.create_task(_hang_up(receive))
-        sending = asyncio.create_task(self._send(block, send))
         try:
-            await asyncio.wait({hung_up, sending}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
+            await unless_hung_up(receive, self._send(block, send))
         except StorageUnavailable:
             log.warning("audio ended short of its length")
-        finally:
-            for task in (hung_up, sending):
-                task.cancel()
-            await asyncio.gather(hung_up, sending, return_exceptions=True)
 
     async def _read(self, at: int) -> bytes:
         """A block of the range; empty at its end. Raises StorageUnavailable, also where the object ends before it."""
         end = min(at + self.block_bytes, self._asked.end)
+        head, moved_by = self._instead.head, self._instead.moved_by
+        start, stop = max(at, len(head)) - moved_by, max(end, len(head)) - moved_by
         with storing():
-            block = await to_thread.run_sync(lambda: b"".join(self._store.open_range(self._key, at, end)))
+            block = await to_thread.run_sync(lambda: b"".join(self._store.open_range(self._key, start, stop)))
+            block = head[at:end] + block
             if at + len(block) != end:
                 raise ObjectMissing(f"{self._key}: cut off at {at + len(block)}")
         return block
@@ -187,6 +224,19 @@ class PacedResponse(ObjectResponse):
         until_counted_ms = self._play.counts_from_ms - now_ms
         nap_ms = missing_ms if self._recorded or until_counted_ms <= 0 else min(missing_ms, until_counted_ms)
         return max(min(nap_ms / 1000, NAP_S_MAX), NAP_S_MIN)
+
+
+async def unless_hung_up(receive: Receive, sending: Coroutine[Any, Any, None]) -> None:
+    """Send until the end, or until the client hangs up. Raises what sending raises."""
+    hung_up, sent = asyncio.create_task(_hang_up(receive)), asyncio.create_task(sending)
+    try:
+        await asyncio.wait({hung_up, sent}, return_when=asyncio.FIRST_COMPLETED)
+        if sent.done():
+            sent.result()
+    finally:
+        for task in (hung_up, sent):
+            task.cancel()
+        await asyncio.gather(hung_up, sent, return_exceptions=True)
 
 
 async def _hang_up(receive: Receive) -> None:

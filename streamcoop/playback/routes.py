@@ -279,13 +279,7 @@ async def preview_for_operators(
 )
 async def original(track_id: UUID, listener: Listener, request: Request, range_header: RangeHeader = None) -> Response:
     """Download the original of a track you own, byte for byte as its artist uploaded it."""
-    desk, at = _desk(request), now()
-    epoch = desk.calendar.epoch_at(at)
-    tariff = (await desk.terms_in(epoch)).tariff
-    quoted = await desk.quoted(listener.user_id, track_id, epoch)
-    track, standing = service.found_track(quoted.track, listener), quoted.standing
-    if track.artist_owner_id != listener.user_id and not tariff.owns(standing.progress[track_id]):
-        raise NotFound
+    track = await service.owned_track(_desk(request), listener, track_id, now())
     return await delivery.whole(
         request,
         track.original_key,

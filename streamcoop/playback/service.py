@@ -110,6 +110,17 @@ def found_track(track: Playable | None, listener: Principal | None) -> Playable:
     return track
 
 
+async def owned_track(desk: PlaybackDesk, listener: Principal, track_id: UUID, now: datetime) -> Playable:
+    """A track that is hers: by her plays, or because it is her own music. Raises NotFound."""
+    epoch = desk.calendar.epoch_at(now)
+    tariff = (await desk.terms_in(epoch)).tariff
+    quoted = await desk.quoted(listener.user_id, track_id, epoch)
+    track, standing = found_track(quoted.track, listener), quoted.standing
+    if track.artist_owner_id != listener.user_id and not tariff.owns(standing.progress[track_id]):
+        raise NotFound
+    return track
+
+
 async def open_play(
     desk: PlaybackDesk, listener: Principal, track_id: UUID, kind: Kind, codec: Codec, now: datetime
 ) -> Opened:

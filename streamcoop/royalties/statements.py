@@ -11,6 +11,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from ledger import accounts as chart
+from ledger.money import BASIS_POINTS
+from ledger.rates import ARTISTS
+from ledger.royalties import Share, TrackRoyalties, track_royalties
 from ledger.store import posting, terms
 from ledger.store.terms import Founding
 from streamcoop.accounts import service as accounts
@@ -191,6 +194,16 @@ def epochs(session: Session, founding: Founding, now: datetime, limit: int) -> l
     return [
         epoch(session, founding, number, now) for number in range(this, max(this - limit, founding.first_epoch - 1), -1)
     ]
+
+
+def shared_out(session: Session, founding: Founding, credits_micro: int, now: datetime) -> TrackRoyalties:
+    """What becomes of so many micro-credits of payments by the rates in force: what is deducted, and who gets the rest.
+
+    A close shares track by track and rounds each: of several tracks the difference is a millionth each at the most.
+    """
+    epoch = founding.calendar.epoch_at(now)
+    in_force = terms.in_force(session.connection(), founding, epoch).terms
+    return track_royalties(credits_micro, [Share(ARTISTS, BASIS_POINTS)], in_force, epoch=epoch, track="")
 
 
 def newest_closed(session: Session) -> int | None:

@@ -115,6 +115,15 @@ def publish(session: Session, store: ObjectStore, settings: Settings, data: byte
     return told
 
 
+def published_pin(store: ObjectStore) -> str | None:
+    """What the founding note that is published is known by. Raises as `published` does."""
+    try:
+        note, _ = founding.draft(read_whole(store, files.key_of(founding.PATH), NOTE_BYTES_MAX))
+    except ObjectMissing:
+        return None
+    return founding.pin(note)
+
+
 def published(store: ObjectStore) -> FoundingNote | None:
     """The founding note that is published, if one is, of the log that the store is seen by.
 

@@ -46,9 +46,9 @@ _NONCE = struct.Struct(">QB3x")
 _LENGTH = struct.Struct(">I")
 _COUNT = struct.Struct(">Q")
 
-# What a recovered service does better without: sign-ins and tokens that may have been ended since, and uploads that
-# nobody goes on with.
-EMPTIED = frozenset({"sign_in", "api_token", "upload_place"})
+# What a recovered service does better without: sign-ins and tokens that may have been ended since, and transfers
+# that nobody goes on with.
+EMPTIED = frozenset({"sign_in", "api_token", "transfer_place"})
 # What is about this database itself, or must never be older than it is.
 KEPT = frozenset({"alembic_version", "sign_in_door", "books_check", "witnessed_log", "log_evidence"})
 

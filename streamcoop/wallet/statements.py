@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime
 from http import HTTPStatus
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 from sqlalchemy.orm import Session
 
 from ledger.epochs import Calendar
 from ledger.errors import DomainError
 from ledger.store import terms
 from ledger.store.terms import Founding
-from ledger.tariff import Progress
+from ledger.tariff import Progress, Tariff
 from streamcoop.catalogue import lookup
+from streamcoop.catalogue.lookup import TrackCard
 from streamcoop.csv import csv_of
 from streamcoop.problems import register
 from streamcoop.wallet.schemas import ProgressPage, Statement, StatementLine, TrackProgress
@@ -60,7 +62,7 @@ _RECEIVED_BEFORE = text("""
      where c.listener_id = :listener and p.posted_at < :at
 """)
 
-_PROGRESS = text("""
+_TOLD = """
   select track_id, plays, paid_micro, owned_at, owned from (
     select track_id, plays, paid_micro, owned_at,
            owned_at is not null or exists (
@@ -76,8 +78,18 @@ _PROGRESS = text("""
                             max(epoch) as epoch, max(recorded_at) filter (where completes) as owned_at
                        from ledger.play_queue where listener_id = :listener group by track_id) u
                  on u.track_id = p.track_id) as mine) as told
+"""
+
+_PROGRESS = text(f"""{_TOLD}
    where (cast(:after as uuid) is null or track_id > :after) and (cast(:owned as boolean) is null or owned = :owned)
    order by track_id limit :page
+""")
+
+# What is left, as `Tariff.left_micro` has it.
+_NEAREST = text(f"""{_TOLD}
+   where not owned
+   order by least(:total - paid_micro, :first_price * ((1 << :to_own) - (1 << least(plays, :to_own)::int))), track_id
+   limit :most
 """)
 
 
@@ -168,29 +180,43 @@ def progress(
     asked = {"listener": listener_id, "after": after, "page": page + 1, "epoch": epoch, "owned": owned}
     rows = conn.execute(_PROGRESS, asked).all()
     cards = lookup.cards(session, {row.track_id for row in rows})
-    items = []
-    for row in rows[:page]:
-        so_far = Progress(int(row.plays), int(row.paid_micro), row.owned)
-        left_micro = tariff.left_micro(so_far)
-        card = cards.get(row.track_id)
-        items.append(
-            TrackProgress(
-                track_id=row.track_id,
-                title=card.title if card else "",
-                artist=card.artist if card else "",
-                artist_id=card.artist_id if card else None,
-                release_id=card.release_id if card else None,
-                release_title=card.release if card else "",
-                artwork=card.artwork if card and card.is_published else None,
-                duration_ms=card.duration_ms if card else None,
-                plays=so_far.plays,
-                plays_to_own=tariff.plays,
-                paid_micro=so_far.paid_micro,
-                paid_money_micro=founding.credit_price.value_micro(so_far.paid_micro),
-                left_micro=left_micro,
-                left_money_micro=founding.credit_price.value_micro(left_micro),
-                owned=tariff.owns(so_far),
-                owned_at=row.owned_at,
-            )
-        )
+    items = [_told(founding, tariff, row, cards.get(row.track_id)) for row in rows[:page]]
     return ProgressPage(items=items, next_cursor=str(items[-1].track_id) if len(rows) > page else None)
+
+
+def nearest(session: Session, founding: Founding, listener_id: UUID, now: datetime, most: int) -> list[TrackProgress]:
+    """The tracks she has paid for and does not own yet that cost least until they are hers, the cheapest first.
+
+    What she cannot play just now is left out of them.
+    """
+    conn = session.connection()
+    epoch = founding.calendar.epoch_at(now)
+    tariff = terms.in_force(conn, founding, epoch).tariff
+    asked = {"listener": listener_id, "epoch": epoch, "total": tariff.total_micro, "to_own": tariff.plays}
+    rows = conn.execute(_NEAREST, asked | {"first_price": tariff.first_price_micro, "most": most}).all()
+    cards = lookup.cards(session, {row.track_id for row in rows})
+    playable = {track_id for track_id, card in cards.items() if card.is_published and card.is_ready}
+    return [_told(founding, tariff, row, cards[row.track_id]) for row in rows if row.track_id in playable]
+
+
+def _told(founding: Founding, tariff: Tariff, row: Row[Any], card: TrackCard | None) -> TrackProgress:
+    so_far = Progress(int(row.plays), int(row.paid_micro), row.owned)
+    left_micro = tariff.left_micro(so_far)
+    return TrackProgress(
+        track_id=row.track_id,
+        title=card.title if card else "",
+        artist=card.artist if card else "",
+        artist_id=card.artist_id if card else None,
+        release_id=card.release_id if card else None,
+        release_title=card.release if card else "",
+        artwork=card.artwork if card and card.is_published else None,
+        duration_ms=card.duration_ms if card else None,
+        plays=so_far.plays,
+        plays_to_own=tariff.plays,
+        paid_micro=so_far.paid_micro,
+        paid_money_micro=founding.credit_price.value_micro(so_far.paid_micro),
+        left_micro=left_micro,
+        left_money_micro=founding.credit_price.value_micro(left_micro),
+        owned=tariff.owns(so_far),
+        owned_at=row.owned_at,
+    )

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from streamcoop.clock import Now
 from streamcoop.database import Transaction
+from streamcoop.downloads import service as downloads
 from streamcoop.founded import Founded
 from streamcoop.library import routes as library
 from streamcoop.wallet import statements
@@ -49,6 +50,8 @@ def _paid_for(
     is_owned: bool,
 ) -> Response:
     listener = viewer.require("listen").user_id
+    all_owned = downloads.owned(session, founding, listener, now) if is_owned else []
+    archived = all_owned[: downloads.TRACKS_AT_ONCE_MAX]
     mine = statements.progress(session, founding, listener, now, cursor, A_PAGE, owned=is_owned)
     return page(
         request,
@@ -57,6 +60,9 @@ def _paid_for(
         mine=mine,
         rows=rows.of_progress(session, founding, viewer, mine.items, now),
         owned_at={track.track_id: track.owned_at for track in mine.items},
+        owned=len(all_owned),
+        archived=len(archived),
+        sizes=downloads.sizes(session, archived),
         is_owned=is_owned,
     )
 

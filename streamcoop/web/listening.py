@@ -13,10 +13,13 @@ from streamcoop.catalogue.schemas import GENRE_LENGTH_MAX
 from streamcoop.clock import Now
 from streamcoop.database import Transaction
 from streamcoop.founded import Founded
+from streamcoop.royalties import statements
+from streamcoop.wallet import statements as wallet
 from streamcoop.web import rows
 from streamcoop.web.pages import PageRoute, page
 from streamcoop.web.viewer import Looking
 
+NEAREST = 5
 NEWEST = 24
 MOST_OWNED = 12
 WALKED = 12
@@ -29,14 +32,18 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @router.get("/")
-def home(request: Request, viewer: Looking, session: Transaction) -> Response:
-    """What is new, what most people own, and where chance leads."""
+def home(request: Request, viewer: Looking, session: Transaction, founding: Founded, now: Now) -> Response:
+    """What is nearly hers, what is new, what most people own, and where chance leads."""
+    mine = []
+    if viewer.user_id is not None and viewer.may("listen"):
+        mine = wallet.nearest(session, founding, viewer.user_id, now, NEAREST)
     newest = search.releases(session, None, None, None, None, NEWEST)
     start = discovery.HASH_MIN + secrets.randbelow(discovery.HASHES)
     return page(
         request,
         viewer,
         "home.html",
+        nearest=rows.of_progress(session, founding, viewer, mine, now),
         releases=newest.items,
         most_owned=[release for release, _ in discovery.most_owned(session, None, MOST_OWNED).items],
         walk=discovery.random(session, start, WALKED) if len(newest.items) > WALKED else [],
@@ -80,7 +87,19 @@ def release(
     """A release and its tracks."""
     shown = service.release(session, viewer.user_id, release_id)
     shown_tracks = rows.of_tracks(session, founding, viewer, [(track, shown) for track in shown.tracks], now)
-    return page(request, viewer, "release.html", release=shown, rows=shown_tracks)
+    to_own = [row.offer for row in shown_tracks if row.is_playable and not (row.is_own or row.offer.owned)]
+    left_micro = sum(offer.left_micro for offer in to_own)
+    return page(
+        request,
+        viewer,
+        "release.html",
+        release=shown,
+        rows=shown_tracks,
+        to_own=len(to_own),
+        left_micro=left_micro,
+        minor_micro=founding.minor_micro,
+        shared=statements.shared_out(session, founding, left_micro, now) if left_micro else None,
+    )
 
 
 @router.get("/tracks/{track_id}")

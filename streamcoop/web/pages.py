@@ -27,7 +27,7 @@ from streamcoop.errors import NotSignedIn
 from streamcoop.language import NAMES, Language, language, of_request
 from streamcoop.problems import slug, status_of
 from streamcoop.settings import settings
-from streamcoop.web import assets
+from streamcoop.web import assets, plots
 from streamcoop.web.viewer import Viewer
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,16 @@ def span(locale: Locale, seconds: int) -> str:
     return str(units.format_unit(seconds, "duration-second", locale=locale))
 
 
+def size(locale: Locale, size_bytes: int) -> str:
+    """A number of bytes as people read it."""
+    for unit, unit_bytes in (("gigabyte", 10**9), ("megabyte", 10**6)):
+        if size_bytes >= unit_bytes:
+            shown = size_bytes / unit_bytes
+            number = numbers.format_decimal(round(shown, 1 if shown < 100 else 0), "#,##0.#", locale=locale)
+            return str(units.format_unit(number, f"digital-{unit}", "short", locale=locale))
+    return str(units.format_unit(-(-size_bytes // 1000), "digital-kilobyte", "short", locale=locale))
+
+
 def lasting(duration_ms: int | None) -> str:
     """How long a track is: `3:07`; nothing where nobody has measured it."""
     if duration_ms is None:
@@ -135,9 +145,10 @@ def _environment(code: str) -> Environment:
         "moment": moment,
         "month": month,
         "span": span,
+        "size": size,
     }
     made.filters |= {name: partial(filter_, spoken.locale) for name, filter_ in by_locale.items()}
-    made.filters["lasting"] = lasting
+    made.filters |= {"lasting": lasting, "wave": plots.wave}
     made.filters["said"] = spoken.said
     made.globals |= {
         "asset": assets.address,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 WIDTH = 600.0
 HEIGHT = 240.0
+# Of 255: noise is not drawn as if it were music.
+QUIETEST = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,19 @@ def lines(named: Sequence[tuple[str, Sequence[float]]]) -> list[Line]:
         marks = tuple((place(at, 0, max(longest - 1, 1)), _up(value, highest)) for at, value in enumerate(values))
         made.append(Line(name, _points(marks), marks))
     return made
+
+
+def wave(peaks: Sequence[int]) -> str:
+    """How loud something is from left to right, as the path of a bar each, in a box as wide as there are and 100 high.
+
+    The loudest reaches the edges, unless there is hardly a sound.
+    """
+    loudest = max((*peaks, QUIETEST))
+    bars = []
+    for at, peak in enumerate(peaks):
+        height = max(2, round(100 * peak / loudest))
+        bars.append(f"M{at}.15,{50 - height / 2:g}h.7v{height}h-.7z")
+    return "".join(bars)
 
 
 def _up(level: float, highest: float) -> float:

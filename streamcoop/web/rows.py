@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,10 @@ from ledger.store.terms import Founding
 from streamcoop.catalogue.lookup import artwork_path
 from streamcoop.catalogue.models import Release, Track
 from streamcoop.database import Transaction
+from streamcoop.downloads import service as downloads
+from streamcoop.downloads.service import Wanted
 from streamcoop.library.schemas import LibraryTrack
+from streamcoop.library.tracks import liked_among
 from streamcoop.wallet.offers import Offer, offers
 from streamcoop.wallet.schemas import TrackProgress
 from streamcoop.web.viewer import Viewer
@@ -20,7 +23,10 @@ from streamcoop.web.viewer import Viewer
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A track in a list. `title` is None where the viewer may not know it; what is her own music costs her nothing."""
+    """A track in a list. `title` is None where the viewer may not know it; what is her own music costs her nothing.
+
+    `forms` are what she can download it as: nothing where it is not hers.
+    """
 
     id: UUID
     title: str | None
@@ -33,6 +39,8 @@ class Row:
     is_playable: bool
     is_own: bool
     offer: Offer
+    is_liked: bool = False
+    forms: tuple[Wanted, ...] = ()
 
     @property
     def for_player(self) -> dict[str, Any]:
@@ -46,6 +54,7 @@ class Row:
             "releaseId": str(self.release_id),
             "artwork": self.artwork,
             "durationMs": self.duration_ms,
+            "forms": self.forms,
         }
 
 
@@ -54,7 +63,7 @@ def of_tracks(
 ) -> list[Row]:
     """Tracks of the catalogue, each with its release, which is loaded with its artist."""
     offered = offers(session.connection(), founding, viewer.user_id, [track.id for track, _ in tracks], now)
-    return [
+    made = [
         Row(
             track.id,
             track.title,
@@ -70,6 +79,7 @@ def of_tracks(
         )
         for track, release in tracks
     ]
+    return _hers(session, viewer, made)
 
 
 def of_listed(
@@ -77,7 +87,7 @@ def of_listed(
 ) -> list[Row]:
     """Tracks of somebody's list, as the API tells them to this viewer."""
     offered = offers(session.connection(), founding, viewer.user_id, {track.id for track in tracks}, now)
-    return [
+    made = [
         Row(
             track.id,
             track.title,
@@ -93,6 +103,7 @@ def of_listed(
         )
         for track in tracks
     ]
+    return _hers(session, viewer, made)
 
 
 def of_progress(
@@ -100,7 +111,7 @@ def of_progress(
 ) -> list[Row]:
     """Tracks that this viewer has paid for."""
     offered = offers(session.connection(), founding, viewer.user_id, [track.track_id for track in tracks], now)
-    return [
+    made = [
         Row(
             track.track_id,
             track.title,
@@ -116,3 +127,13 @@ def of_progress(
         )
         for track in tracks
     ]
+    return _hers(session, viewer, made)
+
+
+def _hers(session: Transaction, viewer: Viewer, rows: list[Row]) -> list[Row]:
+    """The rows with what she likes of them, and what she can download: a query each for all of them."""
+    if viewer.user_id is None or not viewer.may("listen") or not rows:
+        return rows
+    liked = liked_among(session, viewer.user_id, {row.id for row in rows})
+    kept = downloads.forms(session, {row.id for row in rows if row.is_playable and (row.offer.owned or row.is_own)})
+    return [replace(row, is_liked=row.id in liked, forms=tuple(kept.get(row.id, ()))) for row in rows]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
 from ledger.epochs import Calendar
+from ledger.money import MICRO, CreditPrice
 from streamcoop.clock import Now
 from streamcoop.database import Transaction
 from streamcoop.founded import Founded
@@ -34,10 +36,23 @@ def wallet(request: Request, viewer: Looking, session: Transaction, founding: Fo
         held=held,
         spendable_micro=held.balance_micro - held.unsettled_micro,
         price=founding.credit_price,
+        budget=None if held.monthly_budget_micro is None else _worth(founding.credit_price, held.monthly_budget_micro),
+        step=_plain(founding.minor_micro),
         months=_months(now),
         calendar=founding.calendar,
         lines=receipts.wallet_lines(session, listener),
     )
+
+
+def _worth(price: CreditPrice, credits_micro: int) -> str:
+    """What micro-credits are worth, as a field for money has it. A budget that came by another way may have no exact
+    value: then it is the next lower one.
+    """
+    return _plain(credits_micro * price.money_micro // MICRO)
+
+
+def _plain(money_micro: int) -> str:
+    return f"{(Decimal(money_micro) / MICRO).normalize():f}"
 
 
 def _months(now: datetime) -> list[date]:

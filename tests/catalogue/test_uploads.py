@@ -13,8 +13,9 @@ from uuid import UUID
 
 import pytest
 
+from streamcoop.adapters import audio
 from streamcoop.adapters.audio_formats import Format
-from streamcoop.catalogue import receiving, uploads
+from streamcoop.catalogue import places, receiving, uploads
 from streamcoop.settings import settings
 from tests.adapters import audio_files
 from tests.catalogue.studio import UPLOAD_BYTES_MAX, Studio
@@ -39,7 +40,11 @@ def test_every_format_becomes_ready(studio: Studio, sources: dict[Format, Path],
     renditions = {
         row.codec: row for row in studio.rows("select * from coop.rendition where track_id = :id", id=track["id"])
     }
-    assert set(renditions) == {"mp3", "opus", "preview"}
+    # What loses nothing can be had as FLAC, which a FLAC file is already.
+    also = {"flac"} if kind in ("wav", "aiff") else set()
+    assert set(renditions) == {"mp3", "opus", "preview"} | also
+    (drawn,) = studio.rows("select waveform from coop.track where id = :id", id=track["id"])
+    assert len(drawn.waveform) == audio.PEAKS
     for row in renditions.values():
         assert studio.store.size(row.object_key) == row.size > row.header_bytes
     assert abs(renditions["preview"].duration_ms - track["duration_ms"] / 2) < 150
@@ -257,23 +262,25 @@ def test_uploads_on_other_processes_count_and_those_of_a_dead_one_no_longer(
     studio: Studio, sources: dict[Format, Path]
 ) -> None:
     release_id = studio.release()
-    held = "insert into coop.upload_place select gen_random_uuid(), :account, now() + :left * interval '1 s' from "
-    held += f"generate_series(1, {receiving.UPLOADS_PER_ACCOUNT_MAX})"
+    held = (
+        "insert into coop.transfer_place select gen_random_uuid(), :account, now() + :left * interval '1 s', 'upload'"
+    )
+    held += f" from generate_series(1, {receiving.UPLOADS_PER_ACCOUNT_MAX})"
     studio.execute(held, account=studio.owner.user_id, left=60)
     refused = studio.upload(release_id, sources["flac"])
     assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-uploads")
-    studio.execute("update coop.upload_place set held_until = now() - interval '1 s'")
+    studio.execute("update coop.transfer_place set held_until = now() - interval '1 s'")
     assert studio.upload(release_id, sources["flac"]).status_code == 202
-    assert studio.rows("select 1 from coop.upload_place") == []
+    assert studio.rows("select 1 from coop.transfer_place") == []
 
 
 def test_an_upload_that_goes_on_keeps_its_place(
     studio: Studio, sources: dict[Format, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiving, "PLACE_S", 1)
+    monkeypatch.setattr(places, "PLACE_S", 1)
     place = _first_place(monkeypatch)
     release_id = studio.release()
-    until = "select held_until from coop.upload_place where held_until > now()"
+    until = "select held_until from coop.transfer_place where held_until > now()"
     with socket.create_connection(("127.0.0.1", studio.port), timeout=EVENTUALLY_S) as connection:
         connection.sendall(_head(studio, release_id, "Content-Length: 1000") + b"fLaC")
         assert place.taken.wait(EVENTUALLY_S)
@@ -281,7 +288,7 @@ def test_an_upload_that_goes_on_keeps_its_place(
         while studio.rows(until) in ([], begun):
             assert time.monotonic() < deadline, "the place was not renewed"
     assert place.wait(EVENTUALLY_S)
-    assert studio.rows("select 1 from coop.upload_place") == []
+    assert studio.rows("select 1 from coop.transfer_place") == []
 
 
 def test_a_store_that_is_away_leaves_nothing(studio: Studio, sources: dict[Format, Path]) -> None:
@@ -325,7 +332,7 @@ def _first_place(monkeypatch: pytest.MonkeyPatch) -> _Place:
     place, original = _Place(), receiving._place
 
     @asynccontextmanager
-    async def watched(pool: receiving.Pool, account_id: UUID) -> AsyncIterator[None]:
+    async def watched(pool: places.Pool, account_id: UUID) -> AsyncIterator[None]:
         is_taken = False
         try:
             async with original(pool, account_id):

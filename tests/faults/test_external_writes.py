@@ -55,7 +55,7 @@ ERASURE_ROW, SALT_GONE = b"INSERT INTO coop.erasure", b"update ledger.log_credit
 TRACK_ROW, TRACK_STORED = b"INSERT INTO coop.track (", b"UPDATE coop.track SET state="
 LISTING = 1
 """Before it sends, pgmq's client asks which queues there are: a commit of its own."""
-RENDITIONS = {"mp3", "opus", "preview"}
+RENDITIONS = {"mp3", "opus", "preview", "flac"}
 VISIBLE_AGAIN_S = 1
 FIRST_PRICE_MICRO = 2_000
 MINOR_MICRO = 10_000
@@ -955,7 +955,7 @@ def test_step_of_a_close(house: House, failure: Failure, step: str) -> None:
 def test_step_of_a_rendering(house: House, failure: Failure, step: str) -> None:
     artist = house.person("artist")
     track_id = house.uploaded(artist, house.draft(artist))
-    trap = failure.at_commit(house.postgres, after={"taken": 0, "rendition noted": 1, "ready": 4}[step])
+    trap = failure.at_commit(house.postgres, after={"taken": 0, "rendition noted": 1, "ready": 5}[step])
     if step == "taken":
         with pytest.raises(OperationalError):
             house.workers.media.render(track_id)

@@ -90,6 +90,8 @@ def test_what_reads_goes_on_and_what_writes_is_refused(
         owned = listener.post("/api/v1/plays", {"track_id": another})
         assert owned["free"]
         assert listener.http.get(f"/api/v1/tracks/{another}/original").status_code == 200
+        assert listener.http.get(f"/api/v1/tracks/{another}/download?format=mp3").status_code == 200
+        assert listener.http.get("/api/v1/library/owned.zip").status_code == 200
         assert listener.get("/api/v1/wallet")["balance_micro"] > 0
         # The owner is not the service: an upgrade's migrations run.
         migrate(setting(service, "DATABASE_OWNER_URL"))

@@ -15,7 +15,7 @@ from ledger import accounts as chart
 from ledger import entries
 from ledger.ids import new_id
 from ledger.note import SigningKey
-from ledger.store import batches, posting
+from ledger.store import attestations, batches, posting
 from ledger.store.posting import Transfer
 from ledger.verify.report import Report
 from streamcoop.database import transaction
@@ -58,18 +58,26 @@ def attested(report: Report, epoch: int = EPOCH) -> list[str]:
     return totals.attested_by
 
 
+def officers_told() -> dict[int, int]:
+    """As the page of the log tells it."""
+    with transaction() as session:
+        return attestations.told(session.connection(), 10)
+
+
 def test_what_two_officers_say_is_told_and_believed(sealed: Desk) -> None:
     assert attested(sealed.press.require_whole()) == []
     said = sealed.must("attest", LABEL, HELD, *by(sealed, "treasurer"))
     assert "another officer is to say the same" in said.stdout
     sealed.press.publish()
     assert attested(sealed.press.require_whole()) == []
+    assert officers_told() == {}
     said = sealed.must("attest", LABEL, "100.00", *by(sealed, "auditor"))
     assert "100.00 EUR at the end of 2026-03 is attested" in said.stdout
     sealed.press.publish()
     report = sealed.press.require_whole()
     assert attested(report) == ["treasurer@coop.example", "auditor@coop.example"]
     assert report.kinds[entries.ATTESTATION] == 1
+    assert officers_told() == {EPOCH: 2}
     told = [line for line in report.trust() if line.startswith(f"bank at the close of {LABEL}")]
     assert told == [f"bank at the close of {LABEL}: attested by treasurer@coop.example and auditor@coop.example"]
 

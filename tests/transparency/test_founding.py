@@ -174,6 +174,12 @@ def test_publishing_the_note_may_be_cut_off_and_repeated(desk: Desk, is_done: bo
     assert (desk.press.log / "founding").read_bytes() == note.read_bytes()
 
 
+def test_what_the_published_note_is_known_by_is_told(desk: Desk) -> None:
+    assert founding.published_pin(desk.press.store) is None
+    note = desk.founded([], "putri")
+    assert founding.published_pin(desk.press.store) == notes.pin(parse_note(note.read_bytes()))
+
+
 def test_after_a_rotation_the_note_still_leads_to_the_new_keys(desk: Desk) -> None:
     note = desk.founded([], "putri")
     desk.press.publish()

@@ -32,6 +32,14 @@ const sumNode = ([count, sums, hash]) => ({ count: BigInt(count), sums: sums.map
 
 const operations = {
   receipt: ({ data, pinned, expect }) => proof.verifyReceipt(unb64(data), pinned, { expect }),
+  steps: async ({ data, pinned }) => {
+    const passed = [];
+    const ended = await proof.verifyReceipt(unb64(data), pinned, { passed: (step) => passed.push(step) }).then(
+      () => null,
+      (failed) => failed.code,
+    );
+    return { passed, ended, all: proof.STEPS };
+  },
   receiptText: ({ text, pinned }) => proof.verifyReceipt(text, pinned),
   promise: ({ data, pinned, expect }) => proof.verifyPromise(unb64(data), pinned, { expect }),
   playCommitment: ({ opening, salt }) => proof.playCommitment(opening, salt),

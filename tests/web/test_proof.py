@@ -157,6 +157,35 @@ def test_a_receipt_is_held_to_what_is_expected_of_it(written: Written) -> None:
     assert outcomes[1]["facts"] == {"field": "price_micro", "expected": 1, "found": play.price_micro}
 
 
+def test_a_receipt_tells_how_far_it_holds(written: Written) -> None:
+    def told(data: str, pinned: dict[str, Any] = PINNED) -> dict[str, Any]:
+        return {"op": "steps", "data": b64(data), "pinned": pinned}
+
+    receipt = written.receipts["play 0"]
+    proof = receipts.parse(receipt.encode())
+    inner = canonical.decode(proof.extra)
+    assert isinstance(inner, dict)
+
+    def changed(**fields: Any) -> str:
+        extra = b64(canonical.encode(inner | fields))
+        return re.sub(r"^extra .*$", f"extra {extra}", receipt, count=1, flags=re.MULTILINE)
+
+    unknown = PINNED | {"eras": [{"from": 0, "keys": [str(SigningKey(ORIGIN, KeyType.ED25519, bytes(32)).verifier)]}]}
+    jobs = [
+        *(told(each) for each in written.receipts.values()),
+        told(receipt, unknown),
+        told(changed(entry=b64(b"another"))),
+        told(changed(salt="nothing")),
+        told(changed(salt="00" * 32)),
+    ]
+    outcomes = [outcome["held"] for outcome in run(*jobs)]
+    steps = outcomes[0]["all"]
+    whole, cut = outcomes[: len(written.receipts)], outcomes[len(written.receipts) :]
+    assert all((each["passed"], each["ended"]) == (steps, None) for each in whole)
+    assert [each["passed"] for each in cut] == [steps[:0], steps[:1], steps[:2], steps[:3]]
+    assert all(each["ended"] for each in cut)
+
+
 def test_a_receipt_under_a_key_that_is_not_pinned_is_refused(written: Written) -> None:
     other = str(SigningKey(ORIGIN, KeyType.ED25519, bytes(32)).verifier)
     data = written.receipts["play 0"]

@@ -30,7 +30,7 @@ function arrived() {
 document.addEventListener("htmx:after:swap", () => {
   arrived();
   if (document.activeElement !== box) document.getElementById("main")?.focus({ preventScroll: true });
-  document.querySelector("details.menu[open]")?.removeAttribute("open");
+  closeMenus();
 });
 
 // A page of a newer service needs its newer scripts; what plays or is being uploaded is not cut off for it.
@@ -49,8 +49,14 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     box.focus();
   }
-  if (event.key === "Escape") document.querySelector("details.menu[open]")?.removeAttribute("open");
+  if (event.key === "Escape") closeMenus();
 });
+
+function closeMenus(but = null) {
+  for (const menu of document.querySelectorAll("details.menu[open]")) if (menu !== but) menu.removeAttribute("open");
+}
+
+document.addEventListener("click", ({ target }) => closeMenus(target.closest("a") ? null : target.closest("details.menu")));
 
 // Results come as one types; the page is the one that the form would lead to.
 let waiting;

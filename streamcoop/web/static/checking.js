@@ -2,9 +2,14 @@
 // of each closed month without being asked.
 
 import { call } from "./api.js";
-import { NoVerdict, ProofRefused, compareWithLatest, keptEvidence, latestHead, pin, playCommitment, verifyPromise, verifyReceipt } from "./proof/index.js";
+import { NoVerdict, ProofRefused, STEPS, compareWithLatest, keptEvidence, latestHead, pin, playCommitment, recall, verifyPromise, verifyReceipt } from "./proof/index.js";
 import { toast } from "./toasts.js";
 import { word } from "./words.js";
+
+// In the order that one tells them in: from one's own play to the whole log.
+const SHOWN = ["commitment", "play", "sum", "inclusion", "signature", "head", "promise"];
+const language = document.documentElement.lang;
+const credits = (amountMicro) => (amountMicro / 1e6).toLocaleString(language, { maximumFractionDigits: 6 });
 
 let believed = null;
 
@@ -39,6 +44,9 @@ function sayFailure(place, failed) {
 
 async function checkPlay(button) {
   const place = button.closest(".verdict").querySelector("[role=status]");
+  const passed = new Set();
+  const facts = {};
+  let expected = [];
   say(place, null, word("waiting"));
   button.disabled = true;
   try {
@@ -46,19 +54,54 @@ async function checkPlay(button) {
     const commitment = await playCommitment(told.opening, told.salt);
     const log = await pinned();
     const price = Number(button.dataset.price);
+    Object.assign(facts, { commitment, origin: log.origin, price: credits(price) });
     if (told.receipt) {
-      const shown = await verifyReceipt(told.receipt, log, { expect: { type: "play", play: button.dataset.check, price_micro: price, commitment } });
-      await compareWithLatest(shown);
+      expected = [...STEPS, "play", "head"];
+      const expect = { type: "play", play: button.dataset.check, price_micro: price, commitment };
+      const shown = await verifyReceipt(told.receipt, log, {
+        expect,
+        passed: (step, found) => {
+          passed.add(step);
+          Object.assign(facts, found);
+          if ("sum_micro" in found) facts.sum = credits(found.sum_micro);
+        },
+      });
+      passed.add("play");
+      facts.latest = (await compareWithLatest(shown)).size;
+      passed.add("head");
       say(place, true, word("proof_play", { at: shown.at }));
     } else {
+      expected = ["promise"];
       await verifyPromise(told.promise, log, { expect: { commitment, price_micro: price } });
-      say(place, true, word("proof_promise", { by: new Date(told.publish_by).toLocaleString(document.documentElement.lang) }));
+      passed.add("promise");
+      facts.by = new Date(told.publish_by).toLocaleString(language);
+      say(place, true, word("proof_promise", { by: new Date(told.publish_by).toLocaleString(language) }));
     }
   } catch (failed) {
     sayFailure(place, failed);
   } finally {
     button.disabled = false;
+    showSteps(button.closest("li"), expected, passed, facts);
   }
+}
+
+/** What was verified, one by one, for whoever wants to know; where it ended, the step that it ended at. */
+function showSteps(row, expected, passed, facts) {
+  row.querySelector("details.steps-taken")?.remove();
+  if (!expected.length) return;
+  const failed = expected.find((step) => !passed.has(step));
+  const details = document.createElement("details");
+  details.className = "steps-taken";
+  details.append(Object.assign(document.createElement("summary"), { textContent: word("steps") }));
+  const list = document.createElement("ol");
+  for (const step of SHOWN.filter((each) => passed.has(each) || each === failed)) {
+    const said = document.createElement("li");
+    said.className = `verdict ${step === failed ? "fails" : "holds"}`;
+    said.textContent = step === failed ? word("step_failed", { step: word(`step_name_${step}`) }) : word(`step_${step}`, facts);
+    list.append(said);
+  }
+  details.append(list);
+  row.append(details);
 }
 
 // --- One's own line of each closed month ---
@@ -97,11 +140,39 @@ async function look(place) {
   say(place, null, word("waiting"));
   try {
     await pinned();
-    const { size } = await latestHead();
-    say(place, true, word("proof_log", { size: size.toLocaleString(document.documentElement.lang) }));
+    const latest = await latestHead();
+    say(place, true, word("proof_log", { size: latest.size.toLocaleString(language) }));
+    await showPinned(latest);
   } catch (failed) {
     sayFailure(place, failed);
   }
+}
+
+/** The keys as this browser remembers them, by fingerprints that can be read to one another, and who else vouches. */
+async function showPinned({ witnesses }) {
+  const kept = recall();
+  const fingerprints = await Promise.all(kept.eras.at(-1).keys.map(fingerprint));
+  const told = [
+    ...fingerprints.map((each) => [word("pinned_key"), each, "print"]),
+    [word("pinned_how"), word(kept.how === "given" ? "pinned_given" : "pinned_first_use")],
+    ...(kept.founding ? [[word("pinned_founding"), kept.founding, "print"]] : []),
+    [word("pinned_witnesses"), witnesses.known ? word("pinned_witnesses_of", { cosigned: witnesses.cosigned.length, known: witnesses.known, needed: witnesses.needed }) : word("pinned_no_witness")],
+    ...witnesses.cosigned.map((name) => [word("pinned_cosigned"), name]),
+  ];
+  const list = document.getElementById("pinned-facts");
+  list.replaceChildren(
+    ...told.flatMap(([name, value, className = ""]) => [
+      Object.assign(document.createElement("dt"), { textContent: name }),
+      Object.assign(document.createElement("dd"), { textContent: value, className }),
+    ]),
+  );
+  list.hidden = false;
+}
+
+/** SHA-256 of a verifier key as the log publishes it, in groups. */
+async function fingerprint(key) {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key)));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("").replace(/(.{4})(?!$)/g, "$1 ");
 }
 
 function showEvidence() {

@@ -6,6 +6,7 @@
 // What the API refuses is shown where it belongs, and nothing that was typed is lost: what is in a form is kept for as
 // long as the browser's tab is there, also through a session that ended in the middle of it.
 
+import { creditsFor } from "./amounts.js";
 import { call } from "./api.js";
 import { toast } from "./toasts.js";
 import { word } from "./words.js";
@@ -13,6 +14,11 @@ import { word } from "./words.js";
 const KEPT = "form ";
 const UNKEPT = new Set(["password", "file", "hidden"]);
 const KINDS = {
+  credits: (field) => {
+    const credits = creditsFor(field.value, field.dataset.price);
+    if (Number.isNaN(credits)) throw new Error(word("check_fields")); // as JSON it would be null: no limit
+    return credits;
+  },
   micro: (field) => Math.round(Number(field.value) * 1e6),
   minor: (field) => Math.round(Number(field.value) * 10 ** Number(field.dataset.digits)),
   id: (field) => field.value.match(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/i)?.[0] ?? field.value,
@@ -155,9 +161,17 @@ function keep(form) {
   sessionStorage.setItem(keyOf(form), JSON.stringify(kept));
 }
 
-document.addEventListener("input", (event) => {
-  if (event.target.form?.dataset.api) keep(event.target.form);
+document.addEventListener("input", ({ target }) => {
+  if (target.form?.dataset.api) keep(target.form);
+  if (target.dataset.as === "credits") tellCredits(target);
 });
+
+/** What is typed as money, in credits beside it. */
+function tellCredits(field) {
+  const beside = document.querySelector(`output[for="${field.id}"]`);
+  const credits = (creditsFor(field.value || "0", field.dataset.price) / 1e6).toLocaleString(document.documentElement.lang, { maximumFractionDigits: 6 });
+  if (beside) beside.textContent = field.value ? word("credits", { credits }) : "";
+}
 
 export function restoreForms() {
   for (const form of document.querySelectorAll("form[data-api]")) {
@@ -167,6 +181,7 @@ export function restoreForms() {
       if (!field || UNKEPT.has(field.type)) continue;
       if (field.type === "checkbox") field.checked = value;
       else field.value = value;
+      if (field.dataset?.as === "credits") tellCredits(field);
     }
   }
 }

@@ -5,6 +5,7 @@
 
 import { Problem, call } from "./api.js";
 import { toast } from "./toasts.js";
+import { drawWave, showHeard } from "./wave.js";
 import { clock, money, word } from "./words.js";
 
 const KEPT = "player";
@@ -197,6 +198,7 @@ function show() {
   picture.href = `/releases/${track.releaseId}`;
   if (picture.dataset.of !== track.id) {
     picture.dataset.of = track.id;
+    drawWave(track.id);
     picture.replaceChildren(...(track.artwork ? [Object.assign(new Image(48, 48), { src: track.artwork, alt: "" })] : []));
     tellSystem(track);
   }
@@ -216,6 +218,8 @@ function showPosition() {
   const whole = audio.duration || (current()?.durationMs ?? 0) / 1000;
   const line = control("seek");
   line.value = whole ? (audio.currentTime / whole) * 1000 : 0;
+  const all = (current()?.durationMs ?? 0) / 1000 || whole;
+  if (all) showHeard(current()?.id, audio.currentTime / all, Math.min(1, whole / all));
   line.setAttribute("aria-valuetext", `${clock(audio.currentTime)} / ${clock(whole)}`);
   part(".at").textContent = clock(audio.currentTime);
   part(".of").textContent = clock(whole);

@@ -17,6 +17,7 @@ async function renew(trackId) {
   for (const row of document.querySelectorAll(`.track[data-of="${trackId}"]`)) {
     row.querySelectorAll(CHANGING.join()).forEach((old) => old.remove());
     row.querySelector(".what").after(...told.querySelectorAll(CHANGING.join()));
+    row.dataset.track = told.dataset.track;
   }
 }
 
@@ -32,6 +33,19 @@ async function buy(trackId) {
   await renew(trackId);
 }
 
+// --- Favourites ---
+
+const isLiked = (row) => row.classList.contains("liked");
+
+async function favour(trackId, liked) {
+  await call(liked ? "PUT" : "DELETE", `/api/v1/library/favourites/${trackId}`);
+  for (const row of document.querySelectorAll(`.track[data-of="${trackId}"]`)) {
+    row.classList.toggle("liked", liked);
+    row.querySelector(".like")?.setAttribute("aria-pressed", liked);
+  }
+  toast(word(liked ? "favoured" : "favoured_no_more"));
+}
+
 // --- The menu of a row ---
 
 const menu = document.createElement("div");
@@ -45,18 +59,25 @@ function open(button) {
   const row = button.closest(".track");
   const track = JSON.parse(row.dataset.track);
   const may = !("visitor" in document.body.dataset);
-  const entries = [
+  const forms = track.forms.map((form) => [word(`form_${form}`), () => location.assign(`/api/v1/tracks/${track.id}/download?format=${form}`)]);
+  offer(button, [
     [word("play_next"), () => enqueue(track, { next: true })],
     [word("play_last"), () => enqueue(track)],
     may && row.querySelector(".steps") && [word("buy_rest"), () => buy(track.id)],
-    may && [word("favour"), () => favour(track.id)],
-    may && [word("to_playlist"), () => addToPlaylist(track.id)],
-  ].filter(Boolean);
+    may && [word(isLiked(row) ? "favour_no_more" : "favour"), () => favour(track.id, !isLiked(row))],
+    may && [word("to_playlist"), () => offerPlaylists(button, track.id)],
+    forms.length && [word("download"), () => offer(button, forms)],
+  ]);
+}
+
+/** The menu with these entries, a text and what it does each. */
+function offer(button, entries) {
   menu.replaceChildren(
-    ...entries.map(([text, act]) => {
+    ...entries.filter(Boolean).map(([text, act]) => {
       const entry = Object.assign(document.createElement("button"), { type: "button", role: "menuitem", textContent: text, tabIndex: -1 });
-      entry.addEventListener("click", async () => {
-        close();
+      entry.addEventListener("click", async (event) => {
+        event.stopPropagation(); // what it opens next is not to be closed by the same click
+        close({ back: true });
         try {
           await act();
         } catch (failed) {
@@ -68,7 +89,7 @@ function open(button) {
   );
   opener = button;
   button.setAttribute("aria-expanded", "true");
-  row.append(menu);
+  button.closest(".track").append(menu);
   menu.hidden = false;
   menu.firstChild.focus();
 }
@@ -80,27 +101,19 @@ function close({ back = false } = {}) {
   opener = null;
 }
 
-async function favour(trackId) {
-  await call("PUT", `/api/v1/library/favourites/${trackId}`);
-  toast(word("favoured"));
-}
-
-async function addToPlaylist(trackId) {
+async function offerPlaylists(button, trackId) {
   const playlists = await call("GET", "/api/v1/library/playlists");
   if (!playlists.length) return toast(word("no_playlist"), { action: word("make_playlist"), href: "/library/playlists" });
-  menu.replaceChildren(
-    ...playlists.map((list) => {
-      const entry = Object.assign(document.createElement("button"), { type: "button", role: "menuitem", textContent: list.name });
-      entry.addEventListener("click", async () => {
-        close();
+  offer(
+    button,
+    playlists.map((list) => [
+      list.name,
+      async () => {
         await call("POST", `/api/v1/library/playlists/${list.id}/items`, { track_id: trackId });
         toast(word("in_playlist", { name: list.name }));
-      });
-      return entry;
-    }),
+      },
+    ]),
   );
-  menu.hidden = false;
-  menu.firstChild.focus();
 }
 
 document.addEventListener("click", (event) => {
@@ -109,6 +122,8 @@ document.addEventListener("click", (event) => {
     if (opener === more) close();
     else open(more);
   } else if (!event.target.closest("#menu")) close();
+  const like = event.target.closest(".track .like");
+  if (like) favour(like.closest(".track").dataset.of, like.getAttribute("aria-pressed") !== "true").catch((failed) => toast(failed.message));
   const bought = event.target.closest("button.buy");
   if (bought) buy(bought.dataset.track).catch((failed) => toast(failed.message));
 });

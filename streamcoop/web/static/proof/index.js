@@ -12,23 +12,24 @@ import { ProofRefused } from "./refused.js";
 
 export { parseFounding } from "./founding.js";
 export { compareWithLatest, forget, keptEvidence, latestHead, pin, recall } from "./pinned.js";
-export { playCommitment } from "./receipt.js";
+export { STEPS, playCommitment } from "./receipt.js";
 export { NoVerdict, ProofRefused } from "./refused.js";
 
 /**
  * What a receipt shows, under a head that the pinned log signed. Reads nothing from the network: whether the published
  * log still begins with that head is for `compareWithLatest`.
  *
- * `expect` are fields that have to be as given: `{ type: "play", play: id, price_micro: 2000 }`.
+ * `expect` are fields that have to be as given: `{ type: "play", play: id, price_micro: 2000 }`. `passed` is told each
+ * of STEPS as soon as it holds, and what it holds of.
  * @param {string | Uint8Array | ArrayBuffer} data
  * @param {import("./pinned.js").Pinned} pinned from `pin` or `recall`
- * @param {{expect?: Record<string, unknown>}} [options]
+ * @param {{expect?: Record<string, unknown>, passed?: (step: string, facts: Record<string, unknown>) => void}} [options]
  * @returns {Promise<import("./receipt.js").Shown>}
  */
-export async function verifyReceipt(data, pinned, { expect = {} } = {}) {
+export async function verifyReceipt(data, pinned, { expect = {}, passed } = {}) {
   const proof = parseReceipt(bytesOf(data));
   const { origin, size } = proof.head;
-  return expected(await checkReceipt(proof, await keysForHead(pinned, origin, size)), expect);
+  return expected(await checkReceipt(proof, await keysForHead(pinned, origin, size), passed), expect);
 }
 
 /**

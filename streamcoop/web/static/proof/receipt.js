@@ -21,6 +21,9 @@ import { parseCheckpoint, parseNote, verified } from "./note.js";
 import { ProofRefused, malformed } from "./refused.js";
 import { PATH_MAX, commitment, leafHash, verifyInclusion, verifySum } from "./tree.js";
 
+/** What is verified of a receipt, in this order. */
+export const STEPS = ["signature", "inclusion", "commitment", "sum"];
+
 const HEAD = "c2sp.org/tlog-proof@v1";
 const RECEIPT_BYTES_MAX = 1 << 20;
 const UINT16_MAX = 0xffff;
@@ -116,25 +119,31 @@ export function parseReceipt(data) {
 
 /**
  * What a receipt shows: under the head that one of these keys signed.
+ *
+ * `passed` is told each of STEPS as soon as it holds, in their order, and what it holds of: where this throws, the next
+ * one is what does not.
  * @param {Proof} proof
  * @param {readonly import("./note.js").VerifierKey[]} keys
+ * @param {(step: string, facts: Record<string, unknown>) => void} [passed]
  * @returns {Promise<Shown>}
  */
-export async function checkReceipt(proof, keys) {
+export async function checkReceipt(proof, keys, passed = () => {}) {
   const told = decode(proof.extra);
   const type = told?.type;
   if (typeof type !== "string" || !Object.hasOwn(FIELDS, type)) throw new ProofRefused("unknown-kind", { kind: type });
   if (!isRecord(told, FIELDS[type]) || typeof told.entry !== "string") throw malformed("extra");
   await verified(proof.checkpoint, keys);
+  const { origin, size, root } = proof.head;
+  passed("signature", { origin });
   const data = unb64(told.entry);
   await verifyInclusion(await leafHash(data), proof.index, proof.head.size, proof.path, proof.head.root);
+  passed("inclusion", { at: plain(proof.index), size: plain(size), log: b64(root) });
   const entry = parseEntry(data, ENTRY_KINDS[type]);
-  const { origin, size, root } = proof.head;
   const head = { origin, size: plain(size), root: b64(root), note: proof.checkpoint.whole };
   const found = { at: plain(proof.index), entry, head };
-  if (type === "play") return { type, ...found, ...(await checkPlay(told, entry)) };
-  if (type === "wallet") return { type, ...found, ...(await checkWallet(told, entry)) };
-  return { type: "payee", ...found, ...(await checkPayee(told, entry)) };
+  if (type === "play") return { type, ...found, ...(await checkPlay(told, entry, passed)) };
+  if (type === "wallet") return { type, ...found, ...(await checkWallet(told, entry, passed)) };
+  return { type: "payee", ...found, ...(await checkPayee(told, entry, passed)) };
 }
 
 /**
@@ -157,20 +166,24 @@ export async function playCommitment(opening, salt) {
 /**
  * @param {Record<string, any>} told
  * @param {import("./entries.js").Entry} entry
+ * @param {(step: string, facts: Record<string, unknown>) => void} passed
  */
-async function checkPlay(told, entry) {
+async function checkPlay(told, entry, passed) {
   const named = await playCommitment(told.opening, told.salt);
   const { play, listener, track, epoch, ordinal, kind, price_micro } = told.opening;
   requireEntry(entry, { track, epoch });
+  passed("commitment", { commitment: named });
   await requireLine(PLAYS_TREE, named, [price_micro], told, entry, [entry.sum_micro]);
+  passed("sum", { count: entry.count, sum_micro: entry.sum_micro, root: entry.root });
   return { commitment: named, play, listener, track, epoch, ordinal, kind, price_micro };
 }
 
 /**
  * @param {Record<string, any>} told
  * @param {import("./entries.js").Entry} entry
+ * @param {(step: string, facts: Record<string, unknown>) => void} passed
  */
-async function checkWallet(told, entry) {
+async function checkWallet(told, entry, passed) {
   const { opening, amounts } = told;
   if (!isRecord(opening, ["listener", "epoch"])) throw malformed("opening");
   const { listener, epoch } = opening;
@@ -184,16 +197,19 @@ async function checkWallet(told, entry) {
     throw new ProofRefused("does-not-add-up", { opening_micro, in_micro, spent_micro, closing_micro });
   }
   const named = hex(await commitment(saltBytes(told.salt), walletOpening({ listener, epoch })));
+  passed("commitment", { commitment: named });
   const sums = WALLETS_TREE.amounts.map((name) => entry[name]);
   await requireLine(WALLETS_TREE, named, amounts, told, entry, sums);
+  passed("sum", { count: entry.count, root: entry.root });
   return { commitment: named, listener, epoch, opening_micro, in_micro, spent_micro, closing_micro };
 }
 
 /**
  * @param {Record<string, any>} told
  * @param {import("./entries.js").Entry} entry
+ * @param {(step: string, facts: Record<string, unknown>) => void} passed
  */
-async function checkPayee(told, entry) {
+async function checkPayee(told, entry, passed) {
   const { opening } = told;
   if (!isRecord(opening, ["payee", "split"])) throw malformed("opening");
   const { payee, split } = opening;
@@ -202,6 +218,8 @@ async function checkPayee(told, entry) {
   requireEntry(entry, { split });
   const part = entry.payees.find((/** @type {any} */ share) => share.payee === named);
   if (!part) throw new ProofRefused("not-named", { split });
+  passed("commitment", { commitment: named });
+  passed("sum", { share_bp: part.share_bp });
   return { commitment: named, payee, split, track: entry.track, share_bp: part.share_bp };
 }
 
