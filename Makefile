@@ -20,6 +20,7 @@ demo: $(VENV)/installed ## The main job, end to end, against a fresh service
 test: $(VENV)/installed-dev ## The whole test suite
 	@$(BIN)/python -m tests.debian_music $(MUSIC)
 	@$(BIN)/python -m tests.debian_parts || test -z "$$CI"
+	@$(BIN)/python -m tests.debian_chromium || test -z "$$CI"
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory contracts/node_modules/.package-lock.json; else test -z "$$CI"; fi
 	@TEST_MUSIC=$(MUSIC) $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 

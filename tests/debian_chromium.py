@@ -18,6 +18,7 @@ PACKAGES = ("chromium", "fonts-dejavu-core")
 PROGRAM = "usr/lib/chromium/chromium"
 ROOT = Path("/")
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "debian-chromium"
+TYPEFACES = FOLDER / "typefaces.conf"
 
 
 def program() -> Path:
@@ -37,10 +38,17 @@ def environment() -> dict[str, str | float | bool]:
     """What it runs with: where it is unpacked, its libraries and typefaces are there as well."""
     own: dict[str, str | float | bool] = {**os.environ}
     if not (ROOT / PROGRAM).exists():
-        libraries = [str(path) for path in (FOLDER / "usr/lib").glob("*-linux-gnu*")]
+        # Some packages keep what only their own libraries need in a folder of its own.
+        libraries = {
+            str(library.parent)
+            for top in ("lib", "usr/lib")
+            for depth in ("*", "*/*")
+            for library in (FOLDER / top).glob(f"*-linux-gnu*/{depth}")
+            if ".so" in library.name
+        }
         own |= {
-            "LD_LIBRARY_PATH": ":".join([*libraries, os.environ.get("LD_LIBRARY_PATH", "")]),
-            "FONTCONFIG_SYSROOT": str(FOLDER),
+            "LD_LIBRARY_PATH": ":".join(sorted(libraries)),
+            "FONTCONFIG_FILE": str(TYPEFACES),
         }
     return own
 
@@ -51,6 +59,10 @@ def main() -> int:
         return 0
     try:
         debian_packages.fetch(PACKAGES, FOLDER, with_dependencies=True)
+        # Debian's own configuration is made when a package is installed.
+        places = "".join(f"<dir>{root / 'usr/share/fonts'}</dir>" for root in (ROOT, FOLDER))
+        kept = f"<cachedir>{FOLDER / 'cache'}</cachedir>"
+        TYPEFACES.write_text(f"<fontconfig>{places}{kept}</fontconfig>", encoding="utf-8")
     except (debian_packages.NoPackages, OSError, subprocess.SubprocessError) as reason:
         print(f"The web app cannot be tested in a browser: {', '.join(PACKAGES)} missing ({reason}).", file=sys.stderr)
         return 1

@@ -12,6 +12,8 @@ from streamcoop.web.viewer import Looking
 
 # The browser looks for another one each time it is here.
 UNKEPT = {"Cache-Control": "no-cache"}
+# What the worker fetches is bound by its own policy, and not by that of the pages it answers for.
+WORKERS_POLICY = {"Content-Security-Policy": "default-src 'none'; connect-src 'self'"}
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -39,7 +41,7 @@ async def manifest() -> Response:
 async def worker() -> Response:
     """The service worker. It stands at the top, for it answers for all pages below its own address."""
     asset = assets.assets().files["worker.js"]
-    return Response(asset.plain, headers=UNKEPT, media_type=asset.media_type)
+    return Response(asset.plain, headers=UNKEPT | WORKERS_POLICY, media_type=asset.media_type)
 
 
 @router.get("/offline")

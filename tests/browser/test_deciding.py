@@ -37,7 +37,7 @@ def test_a_vote_with_a_passkey_changes_what_the_next_epoch_pays(browser: Browser
         devtools.send("WebAuthn.addVirtualAuthenticator", {"options": lock | more})
         hers.go("/decide/membership")
         page.get_by_label("What to call it").fill("Laptop")
-        page.get_by_label("Your password, once more").fill(PASSWORD)
+        page.locator("#passkey-password").fill(PASSWORD)
         page.get_by_role("button", name="Make a passkey").click()
         expect(page.locator("#passkeys .rows")).to_contain_text("Laptop")
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect
 
 from streamcoop.demo import music
+from streamcoop.demo.client import Json, until
 from streamcoop.embedded.temporary import Service
 from tests.browser.chromium import window
 from tests.whole_service import operator_of, play_at_once, somebody
 
 READY_MS = 120_000
+SETTLED_S_MAX = 30.0
 
 
 def test_an_artist_uploads_corrects_publishes_and_sees_the_play_and_the_money(
@@ -60,6 +62,11 @@ def test_an_artist_uploads_corrects_publishes_and_sees_the_play_and_the_money(
         play_at_once(listener, corrected["id"])
         page = hers.go(f"/releases/{release}")
         expect(page.get_by_role("link", name="Ladrang <b>Pagi</b>")).to_be_visible()
+
+        def settled() -> Json | None:
+            return next((one for one in artist.get("/api/v1/royalties/current") if one["plays"] == 1), None)
+
+        assert until(settled, "the play to be settled", SETTLED_S_MAX)["track_id"] == corrected["id"]
         hers.go("/make")
-        expect(page.locator(".figures")).to_contain_text("1")
-        assert any(each["track_id"] == corrected["id"] for each in artist.get("/api/v1/royalties/current"))
+        expect(page.locator(".figures div", has_text="Plays").locator("dd")).to_have_text("1")
+        expect(page.locator(".figures div", has_text="Listeners have paid").locator("dd")).to_contain_text("0.0025")

@@ -1,0 +1,166 @@
+"""Every page, by whoever may see it, in both themes and languages, from a narrow phone to a wide screen."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from streamcoop.demo.client import Person, until
+from streamcoop.embedded.temporary import Service
+from tests.browser.chromium import DESKTOP, NARROW, PHONE, Window, kept_in, window
+from tests.whole_service import READY_S_MAX, draft_of, is_ready, operator_of, piece, play_at_once, somebody
+
+SERIOUS = {"serious", "critical"}
+WIDE = (3840, 2160)
+LCP_MS_MAX = 1_000
+SHIFT_MAX = 0.01
+# What a visitor, a listener, an artist and an operator see, each at least once.
+VISITORS = [
+    "/",
+    "/search?q=a",
+    "/genres",
+    "/join",
+    "/sign-in",
+    "/decide",
+    "/decide/constitution",
+    "/decide/books",
+    "/proof",
+]
+VISITORS += ["/moderation", "/offline", "/nowhere", "{artist}", "{release}", "{track}"]
+LISTENERS = ["/", "/library", "/library/on-the-way", "/library/history", "/library/favourites", "/library/playlists"]
+LISTENERS += ["/wallet", "/wallet/{month}", "/account", "/account/erase", "/decide/membership", "{track}", "{report}"]
+ARTISTS = [
+    "/make",
+    "{make_artist}",
+    "{make_release}",
+    "{make_track}",
+    "/make/shares",
+    "/make/earnings",
+    "/make/statements",
+]
+ARTISTS += ["/make/payouts"]
+OPERATORS = ["/run", "/run/cash-desk", "/run/payouts", "/run/members", "/run/epochs", "/run/reports"]
+AS = {"visitor": VISITORS, "listener": LISTENERS, "artist": ARTISTS, "operator": OPERATORS}
+PAGES = [(who, path) for who, paths in AS.items() for path in paths]
+
+
+@dataclass(frozen=True)
+class House:
+    """People with something to see, and where it is."""
+
+    people: dict[str, Person | None]
+    places: dict[str, str]
+
+    def address(self, path: str) -> str:
+        return path.format(**self.places)
+
+
+@pytest.fixture(scope="module")
+def house(service: Service, tmp_path_factory: pytest.TempPathFactory) -> House:
+    artist, listener, operator = (
+        somebody(service, "Nyi Sari").join(artist=True),
+        somebody(service, "Putri").join(),
+        operator_of(service),
+    )
+    release = draft_of(artist, f"A rather long title that has to break somewhere {secrets.token_hex(12)}")
+    folder = tmp_path_factory.mktemp("music")
+    tracks = [str(artist.upload(release, piece(folder, 1.5))["id"]) for _ in range(2)]
+    for track in tracks:
+        until(lambda: is_ready(artist, track), "a rendition", READY_S_MAX)  # noqa: B023  # waited for here
+    artist.post(f"/api/v1/releases/{release}/publish")
+    operator.top_up(listener, 2_000)
+    play_at_once(listener, tracks[0])
+    listener.buy(tracks[1])
+    listener.put(f"/api/v1/library/favourites/{tracks[0]}", None)
+    told = artist.get(f"/api/v1/releases/{release}")
+    places = {
+        "artist": f"/artists/{told['artist']['id']}",
+        "release": f"/releases/{release}",
+        "track": f"/tracks/{tracks[0]}",
+        "report": f"/report?track={tracks[0]}",
+        "month": told["published_at"][:7],
+        "make_artist": f"/make/artists/{told['artist']['id']}",
+        "make_release": f"/make/releases/{release}",
+        "make_track": f"/make/tracks/{tracks[0]}",
+    }
+    return House({"visitor": None, "listener": listener, "artist": artist, "operator": operator}, places)
+
+
+@pytest.fixture(scope="module")
+def windows(browser: Browser, service: Service, house: House) -> Iterator[dict[tuple[str, str], Window]]:
+    """One of each person in each theme and language."""
+    opened = {}
+    with pytest.MonkeyPatch.context():
+        managers = []
+        for who, person in house.people.items():
+            for theme, locale in (("light", "en-GB"), ("dark", "id-ID")):
+                manager = window(browser, service, person, DESKTOP, color_scheme=theme, locale=locale)
+                opened[who, theme] = manager.__enter__()
+                managers.append(manager)
+        yield opened
+        for manager in managers:
+            manager.__exit__(None, None, None)
+
+
+def fits(page: Page) -> bool:
+    """Whether nothing makes one scroll sideways."""
+    return bool(page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("who", "path"), PAGES)
+def test_a_page_is_accessible_and_fits(
+    windows: dict[tuple[str, str], Window], house: House, who: str, path: str, theme: str
+) -> None:
+    seen = windows[who, theme]
+    page = seen.go(house.address(path))
+    assert page.locator("h1").count() == 1
+    assert page.locator("html").get_attribute("lang") == ("en" if theme == "light" else "id")
+    name = f"{who}{path.replace('{', '').replace('}', '').partition('?')[0].replace('/', '-')}-{theme}"
+    pictures: Path = kept_in("screens")
+    for size in (WIDE, NARROW, PHONE, DESKTOP):
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        assert fits(page), size
+        if size in (PHONE, DESKTOP):
+            page.screenshot(path=pictures / f"{name}-{size[0]}.png", full_page=True)
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    told = [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found if each["impact"] in SERIOUS]
+    assert told == []
+
+
+def test_the_first_page_is_there_in_a_second_and_nothing_on_it_moves(
+    browser: Browser, service: Service, house: House
+) -> None:
+    with window(browser, service) as visitor:
+        page = visitor.go("/")
+        page.wait_for_load_state("networkidle")
+        largest, moved = page.evaluate(
+            """() => new Promise(told => {
+                let largest = 0, moved = 0;
+                const look = (type, see) =>
+                    new PerformanceObserver(list => list.getEntries().forEach(see)).observe({type, buffered: true});
+                look("largest-contentful-paint", entry => { largest = entry.startTime });
+                look("layout-shift", entry => { moved += entry.value });
+                requestAnimationFrame(() => requestAnimationFrame(() => told([largest, moved])));
+            })"""
+        )
+        assert 0 < largest < LCP_MS_MAX
+        assert moved < SHIFT_MAX
+
+
+def test_without_a_network_the_installed_app_says_so_and_comes_back(browser: Browser, service: Service) -> None:
+    with window(browser, service) as visitor:
+        page = visitor.go("/")
+        page.wait_for_function("() => navigator.serviceWorker.controller !== null")
+        visitor.context.set_offline(True)
+        visitor.go("/genres")
+        expect(page.locator("h1")).to_have_text("You are offline")
+        visitor.context.set_offline(False)
+        visitor.go("/genres")
+        expect(page.locator("h1")).to_have_text("Genres")
