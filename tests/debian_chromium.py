@@ -61,8 +61,13 @@ def main() -> int:
         debian_packages.fetch(PACKAGES, FOLDER, with_dependencies=True)
         # Debian's own configuration is made when a package is installed.
         places = "".join(f"<dir>{root / 'usr/share/fonts'}</dir>" for root in (ROOT, FOLDER))
+        faces = {"sans-serif": "Sans", "system-ui": "Sans", "serif": "Serif", "monospace": "Sans Mono"}
+        named = "".join(
+            f"<alias><family>{name}</family><prefer><family>DejaVu {face}</family></prefer></alias>"
+            for name, face in faces.items()
+        )
         kept = f"<cachedir>{FOLDER / 'cache'}</cachedir>"
-        TYPEFACES.write_text(f"<fontconfig>{places}{kept}</fontconfig>", encoding="utf-8")
+        TYPEFACES.write_text(f"<fontconfig>{places}{kept}{named}</fontconfig>", encoding="utf-8")
     except (debian_packages.NoPackages, OSError, subprocess.SubprocessError) as reason:
         print(f"The web app cannot be tested in a browser: {', '.join(PACKAGES)} missing ({reason}).", file=sys.stderr)
         return 1

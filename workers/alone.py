@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from streamcoop.database import engine
 
@@ -18,5 +19,7 @@ def alone(key: int) -> Iterator[bool]:
         try:
             yield is_alone
         finally:
-            if is_alone:
-                connection.execute(text("select pg_advisory_unlock(:key)"), {"key": key})
+            # Where the connection has ended meanwhile, its lock has ended with it.
+            with suppress(OperationalError):
+                if is_alone:
+                    connection.execute(text("select pg_advisory_unlock(:key)"), {"key": key})

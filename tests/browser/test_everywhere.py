@@ -32,7 +32,19 @@ VISITORS = [
     "/decide/books",
     "/proof",
 ]
-VISITORS += ["/moderation", "/offline", "/nowhere", "{artist}", "{release}", "{track}"]
+VISITORS += [
+    "/guide",
+    "/guide/listeners",
+    "/guide/artists",
+    "/guide/members",
+    "/guide/operators",
+    "/moderation",
+    "/offline",
+    "/nowhere",
+    "{artist}",
+    "{release}",
+    "{track}",
+]
 LISTENERS = ["/", "/library", "/library/on-the-way", "/library/history", "/library/favourites", "/library/playlists"]
 LISTENERS += ["/wallet", "/wallet/{month}", "/account", "/account/erase", "/decide/membership", "{track}", "{report}"]
 ARTISTS = [
