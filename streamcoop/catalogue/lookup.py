@@ -169,13 +169,21 @@ def recordings(session: Session, track_ids: Collection[UUID]) -> list[ToldTrack]
     return [ToldTrack(*row) for row in session.execute(found)]
 
 
+# What is sent to those who own it, as in `_PLAYABLE`.
+_KEPT_BY_OWNERS = (
+    Track.state == "ready",
+    Track.taken_down.is_distinct_from("removed"),
+    Release.taken_down.is_distinct_from("removed"),
+)
+
+
 def to_keep(session: Session, track_ids: Collection[UUID]) -> list[Recording]:
-    """Those of the tracks that are ready, of whatever release, by artist, release and position."""
+    """Those of the tracks that are ready and not removed, of whatever release, by artist, release and position."""
     found = (
         select(Track, Release, Artist.name)
         .join(Release, Release.id == Track.release_id)
         .join(Artist, Artist.id == Track.artist_id)
-        .where(Track.id.in_(track_ids), Track.state == "ready")
+        .where(Track.id.in_(track_ids), *_KEPT_BY_OWNERS)
         .order_by(Artist.words, Artist.id, Release.id, Track.position, Track.id)
     )
     files: dict[UUID, dict[str, File]] = {}
@@ -201,9 +209,14 @@ def to_keep(session: Session, track_ids: Collection[UUID]) -> list[Recording]:
 
 
 def kept_as(session: Session, track_ids: Collection[UUID]) -> dict[UUID, set[str]]:
-    """What these tracks, if they are ready, are kept as: `original` and its format, and the codecs of renditions."""
-    ready = select(Track.id, Track.format).where(Track.id.in_(track_ids), Track.state == "ready")
-    kept = {track_id: {"original", format_} for track_id, format_ in session.execute(ready)}
+    """What those of the tracks that are ready and not removed are kept as: `original` and its format, and the codecs of
+    renditions.
+    """
+    ready = select(Track.id, Track.format).join(Release, Release.id == Track.release_id)
+    kept = {
+        track_id: {"original", format_}
+        for track_id, format_ in session.execute(ready.where(Track.id.in_(track_ids), *_KEPT_BY_OWNERS))
+    }
     made = select(Rendition.track_id, Rendition.codec).where(Rendition.track_id.in_(kept))
     for track_id, codec in session.execute(made):
         kept[track_id].add(codec)
@@ -211,10 +224,14 @@ def kept_as(session: Session, track_ids: Collection[UUID]) -> dict[UUID, set[str
 
 
 def sizes(session: Session, track_ids: Collection[UUID]) -> dict[str, int]:
-    """How many bytes the originals of these tracks have together (`original`), and their renditions, by codec."""
-    renditions = select(Rendition.codec, func.sum(Rendition.size)).where(Rendition.track_id.in_(track_ids))
+    """How many bytes the originals of those of the tracks that are ready and not removed have together (`original`),
+    and their renditions, by codec.
+    """
+    kept = (Track.id.in_(track_ids), *_KEPT_BY_OWNERS)
+    renditions = select(Rendition.codec, func.sum(Rendition.size)).join(Track, Track.id == Rendition.track_id)
+    renditions = renditions.join(Release, Release.id == Track.release_id).where(*kept)
     found = {codec: int(size) for codec, size in session.execute(renditions.group_by(Rendition.codec))}
-    originals = select(func.sum(Track.bytes)).where(Track.id.in_(track_ids), Track.state == "ready")
+    originals = select(func.sum(Track.bytes)).join(Release, Release.id == Track.release_id).where(*kept)
     return found | {"original": int(session.scalar(originals) or 0)}
 
 

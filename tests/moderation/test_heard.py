@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from uuid import uuid4
+from zipfile import ZipFile
 
 import pytest
 
@@ -41,6 +43,13 @@ def opening(listener: Person, track: str) -> int:
     return listener.http.post("/api/v1/plays", json={"track_id": track}).status_code
 
 
+def archived(owner: Person) -> int:
+    """How many files there are in the archive of all that she owns."""
+    answer = owner.http.get("/api/v1/library/owned.zip")
+    assert answer.status_code == 200, answer.text
+    return len(ZipFile(BytesIO(answer.content)).namelist())
+
+
 @pytest.mark.parametrize(
     ("ground", "is_kept"), [("wrongly-described", True), ("copyright", False), ("unlawful", False)]
 )
@@ -58,7 +67,10 @@ def test_who_owns_it_keeps_it_unless_it_infringes_or_is_unlawful(
     assert opening(listener, track) == 404
     assert listener.http.get(f"/api/v1/tracks/{track}/preview").status_code == 404
     assert opening(owner, track) == (201 if is_kept else 404)
-    assert owner.http.get(f"/api/v1/tracks/{track}/original").status_code == (200 if is_kept else 404)
+    for kept_as in ("original", "download?format=mp3"):
+        assert owner.http.get(f"/api/v1/tracks/{track}/{kept_as}").status_code == (200 if is_kept else 404)
+    assert archived(owner) == is_kept
+    assert (f"/api/v1/tracks/{track}/download" in owner.http.get("/library").text) == is_kept
     # Whoever decides on the appeal hears what it is about.
     judged = f"/api/v1/moderation/tracks/{track}/preview"
     assert second.http.get(judged).headers["content-type"] == "audio/mpeg"
