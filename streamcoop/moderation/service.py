@@ -141,7 +141,7 @@ def waiting(session: Session) -> tuple[int, int]:
 def decide(
     session: Session, operator_id: UUID, report_id: UUID, outcome: Outcome, ground: Ground, reason: str, now: datetime
 ) -> Decision:
-    """Answer a report. Taking something down answers whatever else is reported of it too.
+    """Answer a report. Taking something down answers whatever else is reported of it too, and of a release's tracks.
 
     Raises NotFound, ReportAnswered, OwnMusic, TakenDownAlready.
     """
@@ -171,12 +171,18 @@ def decide(
         decision.was_published = takedown.take_down(session, subject, taken_down_as(ground))
     session.add(decision)
     session.flush()
-    these = Report.id == report_id if outcome == "dismissed" else _about(Report, subject)
+    these = Report.id == report_id if outcome == "dismissed" else _within(session, subject)
     session.execute(update(Report).where(Report.decision_id.is_(None), these).values(decision_id=decision.id))
     # Whoever has erased her account leaves nothing behind that is not needed any more.
     nobodys = update(Report).where(Report.decision_id == decision.id, Report.reporter_id.is_(None))
     session.execute(nobodys.values(text=""))
     return decision
+
+
+def _within(session: Session, subject: Subject) -> ColumnElement[bool]:
+    """Reports of something, or of what is in it."""
+    tracks = [track_id for track_id, _ in takedown.tracks_of(session, [subject])[subject]]
+    return or_(_about(Report, subject), Report.track_id.in_(tracks))
 
 
 def _named(session: Session, subject: Subject) -> Named:

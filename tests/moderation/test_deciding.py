@@ -172,6 +172,20 @@ def test_a_takedown_answers_every_report_of_the_same_and_a_dismissal_its_own(lab
     assert kind_of(decided(label, operator, str(uuid4()))) == (404, "not-found")
 
 
+def test_taking_a_release_down_answers_reports_of_its_tracks_and_dismissing_one_of_it_does_not(label: Label) -> None:
+    kyai, operator = label.person("Kyai", "artist"), label.person("Op", "operator")
+    track = label.track(kyai)
+    of_track = reported(label, label.person("Ann"), track).json()["id"]
+    release = {"release_id": str(release_of(label, track)), "ground": "unlawful"}
+    first, second = (
+        label.call("POST", "/moderation/reports", label.person(name), release).json()["id"] for name in ("Ben", "Cem")
+    )
+    decided(label, operator, first, "dismissed")
+    assert [each["id"] for each in label.get("/moderation/reports", operator)] == [of_track, second]
+    decided(label, operator, second)
+    assert label.get("/moderation/reports", operator) == []
+
+
 def test_what_is_taken_down_is_not_taken_down_again(label: Label) -> None:
     kyai, operator = label.person("Kyai", "artist"), label.person("Op", "operator")
     track = label.track(kyai)
