@@ -24,7 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from ledger.errors import DomainError
-from streamcoop import metrics
+from streamcoop import malformed, metrics
 from streamcoop.language import DEFAULT, Language, language, of_request
 
 log = logging.getLogger(__name__)
@@ -143,10 +143,10 @@ def _field(location: Iterable[str | int]) -> str:
     return ".".join(parts[1:]) or parts[0]
 
 
-def _field_error(error: dict[str, Any]) -> FieldError:
+def _field_error(error: dict[str, Any], spoken: Language) -> FieldError:
     # Of JSON that cannot be read FastAPI tells the place instead of a field.
     field = "body" if error["type"] == "json_invalid" else _field(error["loc"])
-    return FieldError(field=field, message=error["msg"])
+    return FieldError(field=field, message=malformed.said(error, spoken))
 
 
 def _malformed(errors: list[FieldError]) -> JSONResponse:
@@ -165,8 +165,9 @@ def install(app: FastAPI) -> None:
         return document(error, of_request(request))
 
     @app.exception_handler(RequestValidationError)
-    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
-        return _malformed([_field_error(e) for e in error.errors()])
+    async def unreadable(request: Request, error: RequestValidationError) -> JSONResponse:
+        spoken = of_request(request)
+        return _malformed([_field_error(e, spoken) for e in error.errors()])
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:

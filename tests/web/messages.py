@@ -12,7 +12,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
 from streamcoop import app as _all_features  # noqa: F401  # each adds its refusals to the table
-from streamcoop import language
+from streamcoop import language, malformed
 from streamcoop.problems import refusals
 from streamcoop.web.pages import TEMPLATES
 
@@ -25,13 +25,15 @@ _PLACE = re.compile(r"%\(\w+\)[sd]|\{\w+\}")
 
 
 def texts() -> Iterator[tuple[str | tuple[str, ...], str]]:
-    """What templates say, and the sentences of refusals; each with where it stands."""
+    """What templates say, and the sentences of refusals and of malformed fields; each with where it stands."""
     options = {"**": {"trimmed": "true", "silent": "false"}}
     methods = [("**", "jinja2.ext:babel_extract")]
     for file, _, message, _, _ in extract_from_dir(TEMPLATES, methods, options):
         yield message, f"templates/{file}"
     for error in sorted(refusals(), key=lambda kind: kind.__name__):
         yield (error.__doc__ or "").strip(), error.__name__
+    for sentence in sorted(malformed.texts()):
+        yield sentence, "malformed"
 
 
 def catalogue(code: str) -> Catalog:
