@@ -53,7 +53,9 @@ def texts() -> set[str]:
 
 
 def said(error: Mapping[str, Any], spoken: Language) -> str:
-    """One of pydantic's errors in the language that is spoken; as pydantic tells it where there is no better sentence."""
+    """One of pydantic's errors in the language that is spoken; as pydantic tells it where there is no such sentence, or
+    not the fact that belongs into it.
+    """
     facts, kind = error.get("ctx", {}), error["type"]
     if kind == "value_error":
         sentence = EMAIL if "reason" in facts else OWN.get(str(facts.get("error")))
@@ -62,4 +64,7 @@ def said(error: Mapping[str, Any], spoken: Language) -> str:
         sentence = SENTENCES[f"string_{kind}"]
     else:
         sentence = SENTENCES.get(kind)
-    return spoken.said(sentence).format_map(facts) if sentence else str(error["msg"])
+    try:
+        return spoken.said(sentence).format_map(facts) if sentence else str(error["msg"])
+    except KeyError:
+        return str(error["msg"])

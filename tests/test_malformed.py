@@ -58,5 +58,9 @@ def test_a_field_that_is_wrong_is_told_so_that_one_can_mend_it(
 
 
 def test_what_there_is_no_sentence_for_is_told_as_it_comes() -> None:
-    error = {"type": "recursion_loop", "msg": "Recursion error", "loc": ("body",)}
-    assert malformed.said(error, language("id")) == "Recursion error"
+    errors = [
+        {"type": "recursion_loop", "msg": "Recursion error", "loc": ("body",)},
+        {"type": "string_too_long", "msg": "String should have at most 3 characters", "loc": ("query", "q")},
+    ]
+    for error in errors:
+        assert malformed.said(error, language("id")) == error["msg"]
