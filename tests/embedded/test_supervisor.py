@@ -19,6 +19,8 @@ from tests.embedded.conftest import finish
 
 Eventually = Callable[[Callable[[], bool]], None]
 Started = Callable[..., "subprocess.Popen[str]"]
+# The chain, migrate, found, two workers, beat, the API, and what one of them starts itself.
+STARTED = 8
 
 
 @pytest.fixture
@@ -77,9 +79,10 @@ def stopped(child: "subprocess.Popen[str]") -> str:
 def test_starts_in_order_and_stops_in_reverse(root: Path, started: Started, eventually: Eventually) -> None:
     child = started()
     eventually(is_up(root))
+    # Workers, beat and API are spawned one after the other and write when they get to it.
+    eventually(lambda: len(journal(root, "start")) >= STARTED)
     order = journal(root, "start")
     assert order[:3] == ["chain", "migrate", "found"]
-    # Workers, beat and API are spawned one after the other and write when they get to it.
     assert sorted(order[3:]) == ["api", "beat", "grandchild", "media", "worker"]
     told = json.loads((root / "running.json").read_text())
     assert urllib.request.urlopen(f"{told['address']}/readyz").status == 200
