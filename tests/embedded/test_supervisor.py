@@ -96,7 +96,8 @@ def test_starts_in_order_and_stops_in_reverse(root: Path, started: Started, even
 
     passwords = [(root / "secrets" / f"{who}_password").read_text().strip() for who in ("operator", "second_officer")]
     people = (told["operator_email"], told["second_officer_email"])
-    for said in (told["address"], f"{told['address']}/docs", *people, *passwords, str(root), "Ctrl-C"):
+    told_people = told["address"].replace("127.0.0.1", "localhost")
+    for said in (told_people, f"{told_people}/docs", *people, *passwords, str(root), "Ctrl-C"):
         assert said in output
     assert passwords[0] != passwords[1]
 
