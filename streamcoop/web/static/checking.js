@@ -191,6 +191,8 @@ document.addEventListener("click", async ({ target }) => {
 });
 
 export async function arrive() {
+  // Until this is here, a press would be lost.
+  for (const button of document.querySelectorAll("[data-check], [data-check-all]")) button.disabled = false;
   for (const place of document.querySelectorAll("[data-line]")) await checkLine(place);
   const log = document.getElementById("pinned");
   if (log) await look(log);
