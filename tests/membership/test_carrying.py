@@ -443,8 +443,8 @@ def test_an_admission_whose_officer_is_none_any_more_is_decided_anew_and_holds_n
 
 def test_of_sweeps_at_the_same_time_one_works(coop: Coop) -> None:
     _, member_id = coop.admitting()
-    with coop.worker._alone(coop.worker._SWEEP_LOCK) as alone:
-        assert alone
+    with coop.worker.alone(coop.worker._SWEEP_LOCK) as is_alone:
+        assert is_alone
         coop.worker.sweep()
         assert coop.state(member_id) == "admitting"
     coop.worker.sweep()

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from tests import debian_chromium
 from tests.ledger import log_factory as factory
 from tests.ledger.log_factory import WITNESSES, publish, story
 from tests.ledger.verify.servers import serving
@@ -47,9 +48,8 @@ await fetch(`/told?${encodeURIComponent(JSON.stringify(told))}`);
 
 
 def test_a_browser_pins_the_log_and_verifies_promise_and_receipt(tmp_path: Path) -> None:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium is installed")
+    if not debian_chromium.is_here():
+        pytest.skip("Chromium is neither installed nor unpacked")
     site, told = tmp_path / "site", story()
     published = publish(site / "log", told.entries, witnesses=WITNESSES)
     play = told.maker.plays[0]
@@ -75,9 +75,13 @@ def test_a_browser_pins_the_log_and_verifies_promise_and_receipt(tmp_path: Path)
         return True
 
     with serving(site, serve) as address:
-        command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+        program = str(debian_chromium.program())
+        command = [program, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
         with subprocess.Popen(
-            [*command, f"{address}/page"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command, f"{address}/page"],
+            env={name: str(value) for name, value in debian_chromium.environment().items()},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         ) as browser:
             try:
                 answer = answers.get(timeout=ANSWER_S_MAX)
