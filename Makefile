@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 MUSIC := build/debian-music
 TEST_PROCESSES ?= 2
 
-.PHONY: help run demo test bench faults fuzz test-production-parts lint audit format lock clean
+.PHONY: help run found demo test bench faults fuzz test-production-parts lint audit format lock clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 run: $(VENV)/installed ## Start the whole service on this machine; Ctrl-C stops it
 	@exec $(BIN)/streamcoop run
+
+found: $(VENV)/installed ## The same, but first say in a browser what your co-op begins with
+	@exec $(BIN)/streamcoop run --ask
 
 demo: $(VENV)/installed ## The main job, end to end, against a fresh service
 	@$(BIN)/streamcoop demo

@@ -67,12 +67,13 @@ def main() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65_535), help="0 takes a free one.")
 @click.option("--operator-email", default="operator@streamcoop.example", show_default=True, help="First start only.")
-def run(host: str, port: int, operator_email: str) -> None:
+@click.option("--ask", is_flag=True, help="First start only: ask in a browser what the co-op begins with.")
+def run(host: str, port: int, operator_email: str, ask: bool) -> None:
     """Run the whole service on this machine, with nothing to set up. Ctrl-C stops all of it."""
     from streamcoop.embedded import supervisor  # the other commands run where no embedded part is installed
 
     try:
-        supervisor.run(data_dir(), host, port, operator_email=operator_email)
+        supervisor.run(data_dir(), host, port, operator_email=operator_email, ask=ask)
     except supervisor.REFUSALS as refusal:
         raise click.ClickException(str(refusal)) from refusal
 

@@ -10,30 +10,11 @@ from alembic.config import Config
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
-from ledger.epochs import Calendar
-from ledger.money import MICRO
-from ledger.rates import NetFactors, Rates
-from ledger.rules import Rules
 from ledger.store import partitions, terms
-from ledger.tariff import Tariff
 from streamcoop.database import with_driver
+from streamcoop.founding import first_terms, founding_of
 from streamcoop.settings import Settings
 
-# ISO 4217: currencies whose minor unit is not a hundredth, and those used without one.
-MINOR_DIGITS = {
-    "BHD": 3,
-    "IDR": 0,
-    "IQD": 3,
-    "ISK": 0,
-    "JPY": 0,
-    "JOD": 3,
-    "KRW": 0,
-    "KWD": 3,
-    "OMR": 3,
-    "TND": 3,
-    "VND": 0,
-}
-MINOR_DIGITS_USUAL = 2
 _MIGRATION_LOCK = 0x5C_00
 
 
@@ -60,21 +41,4 @@ def found(session: Session, settings: Settings, now: datetime) -> bool:
     """Found the co-op with the settings' values unless it was founded before; make the first partitions."""
     conn = session.connection()
     partitions.ensure_partitions(conn, now)
-    minor_digits = MINOR_DIGITS.get(settings.currency, MINOR_DIGITS_USUAL)
-    founding = terms.Founding(
-        coop_name=settings.coop_name,
-        currency=settings.currency,
-        minor_digits=minor_digits,
-        credit_price_micro=settings.credit_price_minor * MICRO // 10**minor_digits,
-        epoch_seconds=settings.epoch_seconds,
-        epoch_grace_seconds=settings.epoch_grace_seconds,
-        free_extra_ms=settings.free_extra_ms,
-        token_ms_min=settings.token_ms_min,
-        first_epoch=Calendar(settings.epoch_seconds).epoch_at(now),
-        founded_at=now,
-        constitution=settings.constitution(),
-    )
-    rates = Rates(artist_share_bp=settings.artist_share_bp)
-    factors = NetFactors(settings.vat_bp, settings.payment_fee_bp, settings.licensing_bp)
-    rules = Rules(settings.payout_minimum_minor, settings.listen_ms_max)
-    return terms.found(conn, founding, Tariff(), rates, rules, factors)
+    return terms.found(conn, founding_of(settings, now), *first_terms(settings))

@@ -64,15 +64,24 @@ class Founding:
         return self.calendar.ends_at(epoch) + timedelta(seconds=self.epoch_grace_seconds)
 
 
+def require_sound(founding: Founding, tariff: Tariff, rates: Rates, rules: Rules, factors: NetFactors) -> None:
+    """Raise unless a co-op can be founded so.
+
+    OutsideConstitution: terms that members could not have decided. CeilingTooHigh. UnsuitableCreditPrice.
+    """
+    founding.constitution.require(numbers_of(tariff, rates, rules))
+    founding.constitution.require_covered(factors)
+    CreditPrice(founding.credit_price_micro)
+
+
 def found(
     conn: Connection, founding: Founding, tariff: Tariff, rates: Rates, rules: Rules, factors: NetFactors
 ) -> bool:
     """Write the founding, the first terms and the fixed accounts. False if the co-op was founded already.
 
-    Raises OutsideConstitution for terms that members could not have decided, and CeilingTooHigh.
+    Raises what `require_sound` raises.
     """
-    founding.constitution.require(numbers_of(tariff, rates, rules))
-    founding.constitution.require_covered(factors)
+    require_sound(founding, tariff, rates, rules, factors)
     fields = list(Founding.__dataclass_fields__)
     told = {name: getattr(founding, name) for name in fields}
     placed = conn.execute(
@@ -84,7 +93,6 @@ def found(
     )
     if not placed.rowcount:
         return False
-    CreditPrice(founding.credit_price_micro)
     adopt_tariff(conn, tariff, founding.first_epoch, FOUNDING, founding.founded_at)
     adopt_rates(conn, rates, founding.first_epoch, FOUNDING, founding.founded_at)
     adopt_rules(conn, rules, founding.first_epoch, FOUNDING, founding.founded_at)

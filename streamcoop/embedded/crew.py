@@ -107,8 +107,17 @@ class Crew:
                 )
             self.pause()
 
-    def run_once(self, name: str, launch: Callable[[], Child], log: Path, wait_s_max: float) -> None:
-        """Run a command to its end. Raises `CommandFailed` if it fails or takes longer, or `StopAsked`."""
+    def run_once(
+        self,
+        name: str,
+        launch: Callable[[], Child],
+        log: Path,
+        wait_s_max: float,
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Run a command to its end, and `look` often meanwhile. Raises `CommandFailed` if it fails or takes longer, or
+        `StopAsked`.
+        """
         child = launch()
         self.guardian.watch(child.pid)
         deadline = time.monotonic() + wait_s_max
@@ -117,6 +126,7 @@ class Crew:
                 if time.monotonic() >= deadline:
                     raise CommandFailed(f"{name} took longer than {wait_s_max:g} s; its output is in {log}")
                 self.watch()
+                look()
                 self.pause()
         finally:
             process.stop(child, process.KILL_STEPS)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dotenv import dotenv_values
 from eth_keys.datatypes import PrivateKey
 
 from streamcoop.embedded import ports
@@ -25,6 +26,8 @@ KEY_BYTES = 32
 ORIGIN_BYTES = 8
 # prometheus_client's own setting: set before it is imported, so not one of ours.
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+FOUNDING_KEY = "FOUNDING_KEY"
+"""The variable with the assistant's key: an argument could be read by everybody on this machine."""
 # What uvicorn gives to streams that are under way when it is stopped.
 API_GRACE_S = 5
 
@@ -82,6 +85,14 @@ class Places:
         return self.secrets / "second_officer_password"
 
     @property
+    def operator_email(self) -> Path:
+        return self.secrets / "operator_email"
+
+    @property
+    def second_officer_email(self) -> Path:
+        return self.secrets / "second_officer_email"
+
+    @property
     def officer_keys(self) -> tuple[Path, Path]:
         """Of the operator and of the second officer: whoever is admitted, both approve."""
         return self.secrets / "officer_key_1", self.secrets / "officer_key_2"
@@ -90,6 +101,11 @@ class Places:
     def constitution(self) -> Path:
         """What the contracts enforce of it; counts when the chain is founded."""
         return self.chain / "constitution.json"
+
+    @property
+    def chosen(self) -> Path:
+        """The settings that the founders chose at the first start, as an environment file; there only if they did."""
+        return self.root / "founding.env"
 
     @property
     def running(self) -> Path:
@@ -111,6 +127,7 @@ class Credentials:
     officer_addresses: tuple[str, str]
     operator_email: str
     operator_password: str
+    second_officer_email: str
     second_officer_password: str
     is_first_start: bool
 
@@ -159,11 +176,40 @@ def make_root(folder: Path) -> Path:
     return root
 
 
-def make_setup(root: Path, host: str, port: int, operator_email: str) -> Setup:
-    """Make the folders and secrets that are missing. For the holder of the folder's lock. `port` 0 is a free one."""
+def make_folders(root: Path) -> Places:
+    """The folders within the data folder, those made that are missing. For the holder of the folder's lock."""
     places = Places(root)
     for folder in (places.secrets, places.logs, places.chain, places.objects, places.metrics):
         folder.mkdir(mode=PRIVATE_FOLDER_MODE, exist_ok=True)
+    return places
+
+
+def is_founded(root: Path) -> bool:
+    """Whether it is settled what the co-op of this folder is founded with."""
+    return Places(root).constitution.exists()
+
+
+def keep_choices(places: Places, settings: Mapping[str, str], operator_email: str, second_officer_email: str) -> str:
+    """Write down what the founders chose, for this start and all others. Returns the operator's first password.
+
+    Safe to repeat until the co-op is founded.
+    """
+    write_private(places.chosen, service_env(settings))
+    write_private(places.operator_email, operator_email + "\n")
+    write_private(places.second_officer_email, second_officer_email + "\n")
+    generated_once(places.second_officer_password, _fresh_password)
+    return generated_once(places.operator_password, _fresh_password)
+
+
+def take_choices(root: Path) -> None:
+    """Have what the founders chose in our own environment, where that does not say otherwise."""
+    chosen = dotenv_values(Places(root).chosen)
+    os.environ.update({name: value for name, value in chosen.items() if value is not None and name not in os.environ})
+
+
+def make_setup(root: Path, host: str, port: int, operator_email: str) -> Setup:
+    """Make the folders and secrets that are missing. For the holder of the folder's lock. `port` 0 is a free one."""
+    places = make_folders(root)
     for counted in places.metrics.glob("*.db"):
         counted.unlink()
     credentials = _credentials(places, operator_email)
@@ -180,8 +226,9 @@ def _credentials(places: Places, operator_email: str) -> Credentials:
         witness_key=generated_once(places.witness_key, _fresh_key),
         registrar_key=generated_once(places.registrar_key, _fresh_chain_key),
         officer_addresses=(_officer(places.officer_keys[0]), _officer(places.officer_keys[1])),
-        operator_email=generated_once(places.secrets / "operator_email", lambda: operator_email),
+        operator_email=generated_once(places.operator_email, lambda: operator_email),
         operator_password=generated_once(places.operator_password, _fresh_password),
+        second_officer_email=generated_once(places.second_officer_email, lambda: SECOND_OFFICER_EMAIL),
         second_officer_password=generated_once(places.second_officer_password, _fresh_password),
         is_first_start=is_first_start,
     )
@@ -229,7 +276,7 @@ def service_commands(setup: Setup) -> Commands:
     constitution = ("--constitution-file", places.constitution)
     operators = (
         *("--officer", setup.credentials.operator_email, places.officer_keys[0], places.operator_password),
-        *("--officer", SECOND_OFFICER_EMAIL, places.officer_keys[1], places.second_officer_password),
+        *("--officer", setup.credentials.second_officer_email, places.officer_keys[1], places.second_officer_password),
     )
     server = ("--host", setup.host, "--port", setup.port, "--no-access-log", "--timeout-graceful-shutdown", API_GRACE_S)
     return Commands(
@@ -245,6 +292,12 @@ def service_commands(setup: Setup) -> Commands:
         beat=_module("celery", "-A", "workers.app", "beat", "--pidfile="),
         api=_module("uvicorn", "streamcoop.app:create_app", "--factory", *server),
     )
+
+
+def assistant_command(root: Path, host: str, port: int, operator_email: str) -> list[str]:
+    """The founding assistant."""
+    where = ("--data", root, "--host", host, "--port", port)
+    return _module("streamcoop.embedded.assistant", *where, "--operator-email", operator_email)
 
 
 def _module(name: str, *arguments: str | Path | int) -> list[str]:

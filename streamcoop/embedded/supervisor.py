@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import signal
 import sys
 import urllib.request
@@ -38,6 +39,9 @@ API_READY_S_MAX = 90.0
 PROBE_S_MAX = 2.0
 MIGRATE_S_MAX = 600.0
 FOUND_S_MAX = 120.0
+# Founders may sleep on it.
+ASSISTANT_S_MAX = 7 * 24 * 3600.0
+ASSISTANT_KEY_BYTES = 16
 
 # Celery: SIGTERM lets tasks end, SIGQUIT abandons them; they are taken up again at the next start.
 WORKER_STOP: StopSteps = ((signal.SIGTERM, 10.0), (signal.SIGQUIT, 3.0), *process.KILL_STEPS)
@@ -61,12 +65,14 @@ def run(
     port: int = DEFAULT_PORT,
     *,
     operator_email: str = DEFAULT_OPERATOR_EMAIL,
+    ask: bool = False,
     commands_for: Callable[[Setup], Commands] = plan.service_commands,
     say: Say | None = None,
 ) -> None:
     """Run the service until SIGINT, SIGTERM or SIGHUP, then stop all of it. `port` 0 takes a free one.
 
-    For the main thread. `operator_email` counts at the first start only. A part whose address is in the environment
+    For the main thread. `operator_email` counts at the first start only; with `ask` the founders say in a browser what
+    their co-op begins with, before anything starts. A part whose address is in the environment
     (STREAMCOOP_DATABASE_URL with STREAMCOOP_BROKER_URL; STREAMCOOP_CHAIN_RPC_URL) is used and not started.
     Raises one of `REFUSALS`.
     """
@@ -78,6 +84,10 @@ def run(
         crew = Crew(guardian, stop_asked, say or _console_say)
         try:
             _check_address(host, port)
+            if ask:
+                port = port or ports.any_free(host)
+                _ask_founders(crew, root, host, port, operator_email)
+            plan.take_choices(root)
             setup = plan.make_setup(root, host, port, operator_email)
             _start_all(crew, setup, commands_for(setup))
             _announce(setup, crew.say)
@@ -97,6 +107,28 @@ def _check_address(host: str, port: int) -> None:
         ports.try_listening(host, port)
     except OSError as error:
         raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}; choose another port or host") from None
+
+
+def _ask_founders(crew: Crew, root: Path, host: str, port: int, operator_email: str) -> None:
+    """Wait until the founding assistant has been answered. Raises `StopAsked` or `CrewError`."""
+    if plan.is_founded(root):
+        crew.say("This folder's co-op is founded already, so there is nothing to ask.")
+        return
+    places, key = plan.make_folders(root), secrets.token_urlsafe(ASSISTANT_KEY_BYTES)
+    environment = plan.child_environment(places) | {plan.FOUNDING_KEY: key}
+    command = plan.assistant_command(root, host, port, operator_email)
+    launch = command_launcher(command, places.log("assistant"), environment, plan.source_root())
+    is_told = False
+
+    def tell() -> None:
+        nonlocal is_told
+        if not is_told and not ports.is_free(host, port):
+            is_told = True
+            crew.say("\nTo found your co-op, open this address in a browser:\n")
+            crew.say(f"  {plan.public_address_of(host, port)}/?key={key}\n")
+            crew.say("Nothing starts before you are done there. Ctrl-C gives it up.\n")
+
+    crew.run_once("assistant", launch, places.log("assistant"), ASSISTANT_S_MAX, tell)
 
 
 def _start_all(crew: Crew, setup: Setup, commands: Commands) -> None:
@@ -216,7 +248,7 @@ def _announce(setup: Setup, say: Say) -> None:
         "address": setup.address,
         "operator_email": credentials.operator_email,
         "operator_password_file": str(places.operator_password),
-        "second_officer_email": plan.SECOND_OFFICER_EMAIL,
+        "second_officer_email": credentials.second_officer_email,
         "second_officer_password_file": str(places.second_officer_password),
         "process": str(os.getpid()),
     }
@@ -224,11 +256,9 @@ def _announce(setup: Setup, say: Say) -> None:
     say("\nStreamCoop is running.\n")
     say(f"  Service      {setup.public_address}")
     say(f"  API to try   {setup.public_address}/docs")
-    people = (
-        ("Operator", credentials.operator_email, credentials.operator_password, places.operator_password),
-        ("2nd officer", plan.SECOND_OFFICER_EMAIL, credentials.second_officer_password, places.second_officer_password),
-    )
-    for title, email, password, file in people:
+    first = ("Operator", credentials.operator_email, credentials.operator_password, places.operator_password)
+    second = (credentials.second_officer_email, credentials.second_officer_password, places.second_officer_password)
+    for title, email, password, file in (first, ("2nd officer", *second)):
         say(f"  {title:<12} {email}")
         if credentials.is_first_start:
             say(f"  Password     {password}")
@@ -271,9 +301,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default=DEFAULT_HOST)
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes a free one")
     parser.add_argument("--operator-email", default=DEFAULT_OPERATOR_EMAIL)
+    parser.add_argument("--ask", action="store_true", help="ask in a browser what the co-op begins with")
     given = parser.parse_args(arguments)
     try:
-        run(given.data, given.host, given.port, operator_email=given.operator_email)
+        run(given.data, given.host, given.port, operator_email=given.operator_email, ask=given.ask)
     except REFUSALS as refusal:
         print(f"StreamCoop cannot run: {refusal}", file=sys.stderr)
         return 1

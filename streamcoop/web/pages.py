@@ -124,7 +124,7 @@ def _instant(at: date | datetime | int) -> date | datetime:
 
 
 @cache
-def _environment(code: str) -> Environment:
+def templates(code: str) -> Environment:
     """The templates in one language: its words, and the rules by which it tells amounts and dates."""
     spoken = language(code)
     made = Environment(
@@ -154,9 +154,15 @@ def _environment(code: str) -> Environment:
         "asset": assets.address,
         "language": spoken,
         "languages": NAMES,
-        "coop": settings().coop_name,
-        "currency": settings().currency,
     }
+    return made
+
+
+@cache
+def _environment(code: str) -> Environment:
+    """The same, which know whose service they are."""
+    made = templates(code)
+    made.globals |= {"coop": settings().coop_name, "currency": settings().currency}
     return made
 
 

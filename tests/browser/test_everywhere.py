@@ -5,19 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from streamcoop.demo.client import Person, until
 from streamcoop.embedded.temporary import Service
-from tests.browser.chromium import DESKTOP, NARROW, PHONE, Window, kept_in, window
+from tests.browser.chromium import DESKTOP, Window, window
+from tests.browser.looking import require_usable
 from tests.whole_service import READY_S_MAX, draft_of, is_ready, operator_of, piece, play_at_once, somebody
 
-SERIOUS = {"serious", "critical"}
-WIDE = (3840, 2160)
 LCP_MS_MAX = 1_000
 LOOKS = 3
 SHIFT_MAX = 0.01
@@ -121,11 +118,6 @@ def windows(browser: Browser, service: Service, house: House) -> Iterator[dict[t
             manager.__exit__(None, None, None)
 
 
-def fits(page: Page) -> bool:
-    """Whether nothing makes one scroll sideways."""
-    return bool(page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"))
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize(("who", "path"), PAGES)
 def test_a_page_is_accessible_and_fits(
@@ -133,18 +125,8 @@ def test_a_page_is_accessible_and_fits(
 ) -> None:
     seen = windows[who, theme]
     page = seen.go(house.address(path))
-    assert page.locator("h1").count() == 1
     assert page.locator("html").get_attribute("lang") == ("en" if theme == "light" else "id")
-    name = f"{who}{path.replace('{', '').replace('}', '').partition('?')[0].replace('/', '-')}-{theme}"
-    pictures: Path = kept_in("screens")
-    for size in (WIDE, NARROW, PHONE, DESKTOP):
-        page.set_viewport_size({"width": size[0], "height": size[1]})
-        assert fits(page), size
-        if size in (PHONE, DESKTOP):
-            page.screenshot(path=pictures / f"{name}-{size[0]}.png", full_page=True)
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    told = [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found if each["impact"] in SERIOUS]
-    assert told == []
+    require_usable(page, f"{who}{path.replace('{', '').replace('}', '').partition('?')[0].replace('/', '-')}-{theme}")
 
 
 PAINTED = """() => new Promise(told => {

@@ -6,13 +6,13 @@ import re
 import secrets
 from pathlib import Path
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from streamcoop.demo import music
 from streamcoop.demo.client import Json, until
 from streamcoop.embedded.temporary import Service
 from tests.browser.chromium import window
-from tests.whole_service import operator_of, play_at_once, somebody
+from tests.whole_service import draft_of, operator_of, piece, play_at_once, somebody
 
 READY_MS = 120_000
 SETTLED_S_MAX = 30.0
@@ -70,3 +70,19 @@ def test_an_artist_uploads_corrects_publishes_and_sees_the_play_and_the_money(
         hers.go("/make")
         expect(page.locator(".figures div", has_text="Plays").locator("dd")).to_have_text("1")
         expect(page.locator(".figures div", has_text="Listeners have paid").locator("dd")).to_contain_text("0.0025")
+
+
+def test_files_that_were_chosen_before_the_workshops_script_is_there_are_taken(
+    browser: Browser, service: Service, tmp_path: Path
+) -> None:
+    artist = somebody(service, f"Nyi {secrets.token_hex(4)}").join(artist=True)
+    release = draft_of(artist, "Sebelum")
+    with window(browser, service, artist) as hers:
+        held: list[Route] = []
+        hers.page.route("**/workshop.js", lambda route: held.append(route))  # noqa: PLW0108  # Playwright asks what it is
+        page = hers.go(f"/make/releases/{release}")
+        page.locator("#files").set_input_files([piece(tmp_path, 1.5)])
+        hers.page.wait_for_timeout(0)
+        assert held, "the script is on its way"
+        held[0].continue_()
+        expect(page.locator("#tags > li")).to_have_count(1, timeout=READY_MS)

@@ -21,7 +21,16 @@ const by = new Intl.Collator(undefined, { numeric: true }).compare;
 export function arrive() {
   if (!workshop()) return;
   showUploads();
+  // What was chosen before this script was there.
+  for (const id of ["files", "folder"]) takeOf(document.getElementById(id));
   poll();
+}
+
+/** What was chosen in a field, which is empty afterwards. */
+function takeOf(field) {
+  if (!field?.files.length) return;
+  take(field.files);
+  field.value = "";
 }
 
 // --- Files that are chosen or dropped ---
@@ -88,10 +97,7 @@ document.addEventListener("drop", async (event) => {
 
 document.addEventListener("change", (event) => {
   const field = event.target;
-  if (field.id === "files" || field.id === "folder") {
-    take(field.files);
-    field.value = "";
-  }
+  if (field.id === "files" || field.id === "folder") takeOf(field);
   if (field.id === "picture" && field.files.length) setPicture(field.files[0]);
   if (field.form?.dataset.row) save(field.form);
 });
