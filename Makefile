@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MUSIC := build/debian-music
-TEST_PROCESSES ?= 2
+# More than there are cores: much of what tests do is wait.
+TEST_PROCESSES ?= $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
 
 .PHONY: help run found demo test bench faults fuzz test-production-parts lint audit format lock clean
 

@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import uvicorn
+from argon2 import PasswordHasher
 from eth_account.signers.local import LocalAccount
 from eth_keys.datatypes import PrivateKey
 from fastapi import FastAPI
@@ -26,6 +27,7 @@ from sqlalchemy import text
 from web3 import HTTPProvider, Web3
 
 from streamcoop import clock, migrate, problems
+from streamcoop.accounts import passwords
 from streamcoop.accounts import routes as accounts
 from streamcoop.accounts import service as accounts_service
 from streamcoop.accounts.models import SignIn
@@ -237,6 +239,9 @@ def coop(chain: Chain, database: Database, tmp_path: Path, monkeypatch: pytest.M
             from workers import chain as worker
             from workers import register as register_worker
 
+            # Nobody guesses passwords here, and making them costly took an eighth of these tests' time.
+            cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+            monkeypatch.setattr(passwords, "_hasher", lambda: cheap)
             standing = Clock()
             for each in (anchors, ballots, register_worker):
                 monkeypatch.setattr(each, "now", standing.now)
